@@ -1,0 +1,1 @@
+"""Models and maths of a dataset factory from image GANs."""
