@@ -1,0 +1,1 @@
+"""Seeds, checksummed HDF5 shards, and the data sets made of them."""
