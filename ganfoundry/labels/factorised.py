@@ -1,0 +1,199 @@
+"""The first layer of a per-pixel network on a generator's feature maps, without the tall feature tensor.
+
+DatasetGAN (Zhang et al., CVPR 2021, section 3.2) resizes every feature map S_k of a StyleGAN to the image size, stacks
+them to D channels (5,056 for its cars) and feeds each pixel's D numbers to small MLPs. The first layer is linear and
+resizing is linear, so
+
+    W concat_k(up(S_k)) + b  =  sum_k up(W_k S_k) + b,
+
+with W_k the columns of W that belong to map k. The right side projects each map at its own resolution, where it has
+few pixels, and then resizes the H hidden channels instead of the C_k feature channels. The result is the same; the
+tensor of D channels never exists, and the work of the coarse maps shrinks by the square of their scale.
+
+Resizing is separable, two small matrices per map. Output rows are made in tiles from top to bottom; of each coarse map
+only the few projected rows that the tile can see are held (`_RowWindow`), so memory does not grow with the image
+height. The rows of all maps are stacked, and one matrix product resizes them vertically and sums over maps.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Mode = Literal["bilinear", "nearest"]
+_COLUMN_BLOCK = 64
+
+
+@lru_cache(maxsize=256)
+def resize_matrix(source: int, target: int, mode: Mode = "bilinear") -> Tensor:
+    """Matrix that resizes one axis as ``torch.nn.functional.interpolate`` does.
+
+    Parameters
+    ----------
+    source, target : int
+        Lengths before and after.
+    mode : "bilinear" (align_corners=False, no antialiasing) or "nearest"
+
+    Returns
+    -------
+    (target, source) float32; rows sum to 1. For power-of-two ratios up to 128 its entries are exact in bfloat16 too.
+    """
+    identity = torch.eye(source, dtype=torch.float64)[None]
+    if mode == "nearest":
+        return F.interpolate(identity, size=target, mode="nearest")[0].T.float().contiguous()
+    return F.interpolate(identity, size=target, mode="linear", align_corners=False)[0].T.float().contiguous()
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows [start, stop) of a resize matrix and the only columns [low, high) in which they are not zero."""
+
+    start: int
+    stop: int
+    low: int
+    high: int
+    weights: Tensor  # (stop - start, high - low)
+
+
+@lru_cache(maxsize=256)
+def bands(source: int, target: int, mode: Mode, block: int) -> tuple[Band, ...]:
+    """Cut a resize matrix into blocks of output rows, each with its span of source rows."""
+    matrix = resize_matrix(source, target, mode)
+    result = []
+    for start in range(0, target, block):
+        rows = matrix[start : start + block]
+        used = torch.nonzero(rows.abs().sum(0))[:, 0]
+        low, high = int(used[0]), int(used[-1]) + 1
+        result.append(Band(start, start + len(rows), low, high, rows[:, low:high].contiguous()))
+    return tuple(result)
+
+
+def concatenated(maps: Sequence[Tensor], resolution: int, mode: Mode = "bilinear") -> Tensor:
+    """Resize and stack feature maps: the published form, kept as the reference and for the benchmark.
+
+    Parameters
+    ----------
+    maps : sequence of (C_k, r_k, r_k)
+    resolution : int
+
+    Returns
+    -------
+    (sum C_k, resolution, resolution)
+    """
+    stacked = maps[0].new_empty(sum(len(m) for m in maps), resolution, resolution)
+    offset = 0
+    for feature in maps:
+        stacked[offset : offset + len(feature)] = _resize(feature, resolution, mode)
+        offset += len(feature)
+    return stacked
+
+
+def project_tiles(
+    maps: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    bias: Tensor,
+    resolution: int,
+    *,
+    mode: Mode = "bilinear",
+    tile_rows: int = 8,
+) -> Iterator[tuple[int, Tensor]]:
+    """First layer of one image, in tiles of output rows.
+
+    Parameters
+    ----------
+    maps : sequence of (C_k, r_k, r_k) feature maps at their own resolutions
+    weights : sequence of (units, C_k), in the order of `maps`; its dtype (float32 or bfloat16) is the dtype computed in
+    bias : (units,)
+    resolution : int
+        Side R of the output.
+    mode : how the published form resizes; maps larger than R are reduced first, as it does
+    tile_rows : int
+        Output rows a tile.
+
+    Yields
+    ------
+    (first row, (rows, units, R) tensor): the layer before its activation
+    """
+    dtype = weights[0].dtype
+    fine, coarse = _by_resolution(maps, weights, resolution, mode)
+    windows = [_RowWindow(maps_r, weight, resolution, mode) for maps_r, weight in coarse]
+    units = len(bias)
+    bias = bias.to(dtype)[:, None]
+    for start in range(0, resolution, tile_rows):
+        stop = min(start + tile_rows, resolution)
+        if windows:
+            pieces = [window.rows(start, stop, tile_rows) for window in windows]
+            vertical = torch.cat([weight for weight, _ in pieces], 1).to(dtype)
+            stacked = torch.cat([rows for _, rows in pieces])
+            tile = (vertical @ stacked.flatten(1)).view(stop - start, units, resolution).add_(bias)
+        else:
+            tile = bias.expand(stop - start, units, resolution)
+        for maps_r, weight in fine:
+            rows = _rows_first(maps_r, start, stop, dtype)
+            tile = torch.baddbmm(tile, weight.expand(len(rows), *weight.shape), rows)
+        yield start, tile
+
+
+def project(
+    maps: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor, resolution: int, *, mode: Mode = "bilinear"
+) -> Tensor:
+    """First layer of one image as a whole, (units, R, R); parameters as in :func:`project_tiles`."""
+    tiles = [tile for _, tile in project_tiles(maps, weights, bias, resolution, mode=mode)]
+    return torch.cat(tiles).permute(1, 0, 2)
+
+
+class _RowWindow:
+    """Projected and horizontally resized rows of the maps of one resolution; moves down with the tiles."""
+
+    def __init__(self, maps: Sequence[Tensor], weight: Tensor, resolution: int, mode: Mode) -> None:
+        self.maps, self.weight, self.mode = maps, weight, mode
+        self.side, self.resolution = maps[0].shape[-1], resolution
+        self.columns = bands(self.side, resolution, mode, _COLUMN_BLOCK)
+        self.low = 0
+        self.held = weight.new_empty(0, len(weight), resolution)
+
+    def rows(self, start: int, stop: int, tile_rows: int) -> tuple[Tensor, Tensor]:
+        """Vertical weights (T, n) and the n rows (n, units, R) that output rows [start, stop) need."""
+        band = bands(self.side, self.resolution, self.mode, tile_rows)[start // tile_rows]
+        kept = self.held[band.low - self.low :]
+        first_new = self.low + len(self.held)
+        self.held = torch.cat([kept, self._make(max(first_new, band.low), band.high)]) if band.high > first_new else kept
+        self.low = band.low
+        return band.weights, self.held[: band.high - band.low]
+
+    def _make(self, low: int, high: int) -> Tensor:
+        dtype = self.weight.dtype
+        projected = torch.matmul(self.weight, _rows_first(self.maps, low, high, dtype))
+        return torch.cat([projected[..., c.low : c.high] @ c.weights.T.to(dtype) for c in self.columns], -1)
+
+
+def _rows_first(maps: Sequence[Tensor], low: int, high: int, dtype: torch.dtype) -> Tensor:
+    """Rows [low, high) of maps of one resolution, stacked over channels: (rows, sum C, r)."""
+    return torch.cat([m[:, low:high].to(dtype).permute(1, 0, 2) for m in maps], 1)
+
+
+def _by_resolution(
+    maps: Sequence[Tensor], weights: Sequence[Tensor], resolution: int, mode: Mode
+) -> tuple[list[tuple[list[Tensor], Tensor]], list[tuple[list[Tensor], Tensor]]]:
+    """Group maps of equal side; (those at the output's resolution, those below it)."""
+    groups: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+    for feature, weight in zip(maps, weights, strict=True):
+        if feature.shape[-1] > resolution:  # fewer numbers after reduction than before: reduce, then project
+            feature = _resize(feature, resolution, mode)
+        members, columns = groups.setdefault(feature.shape[-1], ([], []))
+        members.append(feature)
+        columns.append(weight)
+    joined = {side: (members, torch.cat(columns, 1)) for side, (members, columns) in groups.items()}
+    fine = [joined[resolution]] if resolution in joined else []
+    return fine, [group for side, group in sorted(joined.items()) if side != resolution]
+
+
+def _resize(feature: Tensor, resolution: int, mode: Mode) -> Tensor:
+    if feature.shape[-1] == resolution:
+        return feature
+    corners = {} if mode == "nearest" else {"align_corners": False}
+    return F.interpolate(feature[None], size=(resolution, resolution), mode=mode, **corners)[0]
