@@ -161,7 +161,9 @@ class _RowWindow:
         band = bands(self.side, self.resolution, self.mode, tile_rows)[start // tile_rows]
         kept = self.held[band.low - self.low :]
         first_new = self.low + len(self.held)
-        self.held = torch.cat([kept, self._make(max(first_new, band.low), band.high)]) if band.high > first_new else kept
+        self.held = (
+            torch.cat([kept, self._make(max(first_new, band.low), band.high)]) if band.high > first_new else kept
+        )
         self.low = band.low
         return band.weights, self.held[: band.high - band.low]
 
