@@ -1,0 +1,29 @@
+"""Viewpoint codes: the styles of a generator's early layers as cameras (GANverse3D, section 3.1)."""
+
+from ganfoundry.views.codes import (
+    BINS,
+    ViewCode,
+    ViewCodeSet,
+    azimuth_bin,
+    circular_distance,
+    circular_mean,
+    circular_std,
+    early_layers,
+)
+from ganfoundry.views.proposal import Candidates, PoseEstimates, choose_codes, empty_bins, measure_candidates
+
+__all__ = [
+    "BINS",
+    "Candidates",
+    "PoseEstimates",
+    "ViewCode",
+    "ViewCodeSet",
+    "azimuth_bin",
+    "choose_codes",
+    "circular_distance",
+    "circular_mean",
+    "circular_std",
+    "early_layers",
+    "empty_bins",
+    "measure_candidates",
+]

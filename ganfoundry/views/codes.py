@@ -1,0 +1,225 @@
+"""Viewpoint codes: what they are, how they are stored, and statistics of angles.
+
+GANverse3D (Zhang et al. 2021, section 3.1): the styles of the layers that work at 4 and 8 px hold the camera, all later
+styles hold the object. One view latent, fed to the early layers, therefore shows every object from one camera.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from ganfoundry.errors import InputError
+
+BINS: Final = 12
+"""Azimuth bins of 30 degrees; bin k holds [30 k - 15, 30 k + 15)."""
+
+HOW: Final = ("hand", "proposed and confirmed", "proposed")
+"""How a code came by its bin."""
+
+_FORMAT: Final = "ganfoundry view codes 1"
+_LARGEST_FILE: Final = 64 * 2**20
+
+
+def azimuth_bin(azimuth: ArrayLike) -> NDArray[np.int64]:
+    """Bin 0 .. 11 of azimuths in degrees (any shape)."""
+    return (np.floor((np.asarray(azimuth, np.float64) + 15) / 30) % BINS).astype(np.int64)
+
+
+def circular_mean(degrees: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
+    """Direction of the mean unit vector, degrees in [0, 360)."""
+    radians = np.deg2rad(np.asarray(degrees, np.float64))
+    mean = np.rad2deg(np.arctan2(np.sin(radians).mean(axis), np.cos(radians).mean(axis))) % 360
+    return np.where(mean >= 360, 0.0, mean)  # -1e-17 % 360 rounds to 360
+
+
+def circular_std(degrees: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
+    """Circular standard deviation sqrt(-2 ln R) in degrees, R the length of the mean unit vector.
+
+    Mardia and Jupp, "Directional Statistics" (2000), equation 2.3.11. For small spreads it is the ordinary standard
+    deviation; for uniform angles it grows without bound.
+    """
+    radians = np.deg2rad(np.asarray(degrees, np.float64))
+    length = np.hypot(np.sin(radians).mean(axis), np.cos(radians).mean(axis))
+    return np.rad2deg(np.sqrt(-2 * np.log(np.clip(length, 1e-12, 1))))
+
+
+def circular_distance(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Angle between two directions, degrees in [0, 180]."""
+    return np.abs((np.asarray(a, np.float64) - np.asarray(b, np.float64) + 180) % 360 - 180)
+
+
+def early_layers(layer_names: Sequence[str], prefixes: Iterable[str] = ("b4", "b8")) -> tuple[str, ...]:
+    """Layers that take the view: those named by `prefixes`, a block ("b8") or one layer ("b8.conv0").
+
+    Raises
+    ------
+    InputError
+        If a prefix names no layer, or if no layer is left for the content.
+    """
+    prefixes = tuple(prefixes)
+    for prefix in prefixes:
+        if not any(_named(name, prefix) for name in layer_names):
+            raise InputError(f"the generator has no layer {prefix!r}; its layers are {', '.join(layer_names)}")
+    chosen = tuple(name for name in layer_names if any(_named(name, prefix) for prefix in prefixes))
+    if not 0 < len(chosen) < len(layer_names):
+        raise InputError("the view must take some of the generator's layers and leave some for the content")
+    return chosen
+
+
+def _named(layer: str, prefix: str) -> bool:
+    return layer == prefix or layer.startswith(prefix + ".")
+
+
+@dataclass(frozen=True)
+class ViewCode:
+    """One camera.
+
+    Attributes
+    ----------
+    id : int
+        Row of `ViewCodeSet.w`.
+    bin : int
+        Azimuth bin 0 .. 11.
+    azimuth, azimuth_std : float
+        Circular mean and standard deviation over contents, degrees.
+    elevation, distance : float
+        Medians over contents, degrees and metres. Estimates; GANverse3D starts from elevation 0 and one distance.
+    flip_share : float
+        Share of contents seen more than 90 degrees away from the mean.
+    how : str
+        "hand", "proposed and confirmed" or "proposed".
+    """
+
+    id: int
+    bin: int
+    azimuth: float
+    azimuth_std: float
+    elevation: float
+    distance: float
+    flip_share: float
+    how: str
+
+
+@dataclass(frozen=True)
+class ViewCodeSet:
+    """Viewpoint codes of one generator.
+
+    Attributes
+    ----------
+    codes : tuple of ViewCode
+        Ordered by azimuth bin; `codes[i].id == i`.
+    w : (n, w_dim) float32
+        Truncated view latents, row i for code i.
+    layers : tuple of str
+        Generator layers that take their style from the view latent; all others take the content's.
+    generator_sha256 : str
+        The generator whose latents these are.
+    truncation : float
+        Truncation psi of the view latents, already applied to `w`.
+    """
+
+    codes: tuple[ViewCode, ...]
+    w: NDArray[np.float32]
+    layers: tuple[str, ...]
+    generator_sha256: str
+    truncation: float
+
+    def __post_init__(self) -> None:
+        if self.w.ndim != 2 or len(self.w) != len(self.codes) or not len(self.codes):
+            raise InputError(f"{len(self.codes)} viewpoint codes need as many latents (n, w_dim), not {self.w.shape}")
+        if [code.id for code in self.codes] != list(range(len(self.codes))):
+            raise InputError("the ids of viewpoint codes must be 0, 1, 2, ... in order")
+        for code in self.codes:
+            if not 0 <= code.bin < BINS or code.how not in HOW:
+                raise InputError(
+                    f"viewpoint code {code.id} has the bin {code.bin} (0 to 11) and how={code.how!r} {HOW}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def missing_bins(self) -> tuple[int, ...]:
+        """Azimuth bins without a code."""
+        return tuple(sorted(set(range(BINS)) - {code.bin for code in self.codes}))
+
+    def check_generator(self, sha256: str, layer_names: Sequence[str], w_dim: int) -> None:
+        """Refuse a generator that these codes do not belong to.
+
+        Raises
+        ------
+        InputError
+            If the hash, a layer name or the latent size differs.
+        """
+        if sha256 != self.generator_sha256:
+            raise InputError(
+                f"these viewpoint codes belong to the generator {self.generator_sha256[:12]}, not to {sha256[:12]}; "
+                "make codes for this generator with annotate-views"
+            )
+        if set(self.layers) - set(layer_names) or self.w.shape[1] != w_dim:
+            raise InputError("the viewpoint codes name layers or a latent size that the generator does not have")
+
+    def save(self, folder: Path) -> None:
+        """Write codes.json and codes.safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        payload = save({"w_view": np.ascontiguousarray(self.w, np.float32)})
+        table = {
+            "format": _FORMAT,
+            "generator_sha256": self.generator_sha256,
+            "truncation": self.truncation,
+            "layers": list(self.layers),
+            "latents_sha256": hashlib.sha256(payload).hexdigest(),
+            "codes": [asdict(code) for code in self.codes],
+        }
+        (folder / "codes.safetensors").write_bytes(payload)
+        (folder / "codes.json").write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, damaged, or the two do not belong together.
+        """
+        try:
+            table = json.loads(_read(folder / "codes.json"))
+            payload = _read(folder / "codes.safetensors")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder} holds no readable viewpoint codes; make them with annotate-views") from error
+        return cls._parse(folder, table, payload)
+
+    @classmethod
+    def _parse(cls, folder: Path, table: Any, payload: bytes) -> Self:
+        if not isinstance(table, dict) or table.get("format") != _FORMAT:
+            raise InputError(f"{folder / 'codes.json'} is not a file of viewpoint codes; make it with annotate-views")
+        if hashlib.sha256(payload).hexdigest() != table.get("latents_sha256"):
+            raise InputError(f"{folder / 'codes.safetensors'} is damaged or belongs to another codes.json")
+        names = [f.name for f in fields(ViewCode)]
+        try:
+            return cls(
+                codes=tuple(ViewCode(**{name: code[name] for name in names}) for code in table["codes"]),
+                w=load(payload)["w_view"],
+                layers=tuple(table["layers"]),
+                generator_sha256=str(table["generator_sha256"]),
+                truncation=float(table["truncation"]),
+            )
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{folder / 'codes.json'} lacks a field or has a wrong one: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    if path.stat().st_size > _LARGEST_FILE:
+        raise InputError(f"{path} is larger than any file of viewpoint codes")
+    return path.read_bytes()

@@ -1,0 +1,135 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ganfoundry.errors import InputError
+from ganfoundry.views import (
+    BINS,
+    ViewCode,
+    ViewCodeSet,
+    azimuth_bin,
+    circular_distance,
+    circular_mean,
+    circular_std,
+    early_layers,
+)
+
+LAYERS = ("b4.conv1", "b4.torgb", "b8.conv0", "b8.conv1", "b8.torgb", "b16.conv0", "b16.conv1", "b16.torgb")
+
+
+def code(index, bin=None):
+    bin = index % BINS if bin is None else bin
+    return ViewCode(index, bin, 30.0 * bin, 2.5, 12.0, 9.0, 0.01, "hand")
+
+
+@pytest.fixture
+def codes():
+    w = np.random.default_rng(0).standard_normal((BINS, 16)).astype(np.float32)
+    return ViewCodeSet(tuple(code(i) for i in range(BINS)), w, LAYERS[:5], "ab" * 32, 0.7)
+
+
+def test_bins_follow_the_convention():
+    assert azimuth_bin([0, 14.9, 15, 344.9, 345, 359.9, -15, -15.1, 720]).tolist() == [0, 0, 1, 11, 0, 0, 0, 11, 0]
+    assert azimuth_bin(30 * np.arange(BINS)).tolist() == list(range(BINS))
+
+
+@given(st.lists(st.floats(-1000, 1000), min_size=1, max_size=20), st.floats(-360, 360))
+def test_circular_statistics_turn_with_the_angles(angles, turn):
+    angles = np.array(angles)
+    assert circular_std(angles + turn) == pytest.approx(circular_std(angles), abs=1e-3, rel=1e-3)
+    length = abs(np.exp(1j * np.deg2rad(angles)).mean())
+    if length > 1e-3:  # otherwise there is no mean direction
+        assert circular_distance(circular_mean(angles + turn), circular_mean(angles) + turn) < 1e-6 / length
+
+
+def test_circular_statistics_on_cases_worked_by_hand():
+    assert circular_mean([350, 10]) == pytest.approx(0, abs=1e-9)
+    assert circular_mean([80, 100]) == pytest.approx(90)
+    assert circular_std([123.0] * 5) == pytest.approx(0, abs=1e-5)
+    # Two directions 2 d apart have the mean length cos d.
+    assert circular_std([-30, 30]) == pytest.approx(math.degrees(math.sqrt(-2 * math.log(math.cos(math.radians(30))))))
+    narrow = np.random.default_rng(1).normal(200, 5, 20000)
+    assert circular_std(narrow) == pytest.approx(5, rel=0.03)
+    assert circular_std([0, 90, 180, 270]) > 300
+    assert circular_distance(350, 20) == 30
+    assert circular_mean([[0, 10], [350, 350]]).tolist() == pytest.approx([5, 350])
+
+
+def test_mean_stays_below_a_full_turn():
+    assert 0 <= circular_mean([-1e-15, -1e-15]) < 360
+
+
+def test_early_layers():
+    assert early_layers(LAYERS) == LAYERS[:5]
+    assert early_layers(LAYERS, ("b4", "b8.conv0")) == LAYERS[:3]
+    with pytest.raises(InputError, match="no layer 'b5'"):
+        early_layers(LAYERS, ("b5",))
+    with pytest.raises(InputError, match="leave some"):
+        early_layers(LAYERS, ("b4", "b8", "b16"))
+
+
+def test_round_trip(codes, tmp_path):
+    codes.save(tmp_path / "codes")
+    again = ViewCodeSet.load(tmp_path / "codes")
+    assert again.codes == codes.codes
+    assert again.layers == codes.layers
+    assert (again.generator_sha256, again.truncation) == (codes.generator_sha256, codes.truncation)
+    np.testing.assert_array_equal(again.w, codes.w)
+    assert again.missing_bins == ()
+
+
+def test_another_generator_is_refused(codes):
+    codes.check_generator("ab" * 32, LAYERS, 16)
+    with pytest.raises(InputError, match="annotate-views"):
+        codes.check_generator("cd" * 32, LAYERS, 16)
+    with pytest.raises(InputError, match="latent size"):
+        codes.check_generator("ab" * 32, LAYERS, 32)
+    with pytest.raises(InputError, match="layers"):
+        codes.check_generator("ab" * 32, LAYERS[2:], 16)
+
+
+@pytest.mark.parametrize("damage", ["no json", "bad json", "other json", "bit", "truncated", "field", "bin", "swapped"])
+def test_damaged_codes_are_refused_in_one_sentence(codes, tmp_path, damage):
+    codes.save(tmp_path)
+    table_path, payload_path = tmp_path / "codes.json", tmp_path / "codes.safetensors"
+    table, payload = json.loads(table_path.read_text()), bytearray(payload_path.read_bytes())
+    if damage == "no json":
+        table_path.unlink()
+    elif damage == "bad json":
+        table_path.write_text("{")
+    elif damage == "other json":
+        table_path.write_text("[1]")
+    elif damage == "bit":
+        payload[-3] ^= 1
+        payload_path.write_bytes(payload)
+    elif damage == "truncated":
+        payload_path.write_bytes(payload[:-8])
+    elif damage == "field":
+        del table["codes"][3]["azimuth"]
+        table_path.write_text(json.dumps(table))
+    elif damage == "bin":
+        table["codes"][3]["bin"] = 12
+        table_path.write_text(json.dumps(table))
+    else:
+        replace(codes, w=codes.w + 1).save(tmp_path / "other")
+        payload_path.write_bytes((tmp_path / "other" / "codes.safetensors").read_bytes())
+    with pytest.raises(InputError) as caught:
+        ViewCodeSet.load(tmp_path)
+    assert str(tmp_path) in str(caught.value) or "bin" in str(caught.value)
+
+
+def test_inconsistent_sets_are_refused(codes):
+    with pytest.raises(InputError, match="as many latents"):
+        replace(codes, w=codes.w[:3])
+    with pytest.raises(InputError, match="in order"):
+        replace(codes, codes=codes.codes[::-1])
+
+
+def test_missing_bins(codes):
+    fewer = replace(codes, codes=tuple(code(i, bin=min(i, 5)) for i in range(BINS)))
+    assert fewer.missing_bins == (6, 7, 8, 9, 10, 11)
