@@ -1,0 +1,173 @@
+"""State of a training run, and its checkpoints.
+
+A checkpoint holds everything that the next step depends on: networks, moving average, Adam's moments and the step
+number. There is no random state to save, since every draw is a function of (seed, step).
+"""
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+from ganfoundry.gan.stylegan2 import Discriminator, Generator, GeneratorConfig
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ganfoundry.errors import InputError
+from ganfoundry.gan.losses import lazy_adam
+from ganfoundry.gan.train_config import FREE_OPTIONS, TrainingConfig, channel_map
+from ganfoundry.gan.train_data import write_atomically
+
+FORMAT = "ganfoundry-training-1"
+KEPT_CHECKPOINTS = 3
+W_AVERAGE_SAMPLES = 10_000
+
+
+class TrainingState:
+    """Networks, optimisers and counters of a run.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The seed decides the initial weights.
+    device : torch.device
+    """
+
+    def __init__(self, config: TrainingConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.generator = Generator(generator_config(config)).to(device)
+            self.discriminator = Discriminator(
+                config.resolution,
+                channel_map(config.discriminator_channels, config.resolution, "discriminator_channels"),
+            ).to(device)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.generator_adam = self._adam(self.generator, config.path_interval if config.path_weight else 0)
+        self.discriminator_adam = self._adam(self.discriminator, config.r1_interval if config.r1_gamma else 0)
+        self.path_length = torch.zeros((), device=device)
+        self.step = 0
+        self.seconds = 0.0
+
+    @property
+    def images(self) -> int:
+        """Real images shown so far."""
+        return self.step * self.config.batch
+
+    def _adam(self, network: nn.Module, interval: int) -> torch.optim.Adam:
+        rate, betas = lazy_adam(self.config.learning_rate, interval)
+        return torch.optim.Adam(network.parameters(), rate, betas, eps=1e-8)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name every tensor of the state; the tensors are the live ones."""
+        found: dict[str, Tensor] = {"path_length": self.path_length}
+        for name, network in self._networks().items():
+            found |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        for name, (network, adam) in self._optimisers().items():
+            for key, parameter in network.named_parameters():
+                found |= {f"{name}.{key}.{moment}": value for moment, value in adam.state[parameter].items()}
+        return found
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over a state written by `tensors`."""
+        self.path_length.copy_(tensors["path_length"])
+        for name, network in self._networks().items():
+            network.load_state_dict(_below(tensors, name))
+        for name, (network, adam) in self._optimisers().items():
+            moments = _below(tensors, name)
+            for key, parameter in network.named_parameters():
+                adam.state[parameter] = {
+                    moment: value.to(self.device if moment != "step" else "cpu", copy=True)
+                    for moment, value in _below(moments, key).items()
+                }
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator, "average": self.average, "discriminator": self.discriminator}
+
+    def _optimisers(self) -> dict[str, tuple[nn.Module, torch.optim.Adam]]:
+        return {
+            "adam_generator": (self.generator, self.generator_adam),
+            "adam_discriminator": (self.discriminator, self.discriminator_adam),
+        }
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def save(self, folder: Path) -> Path:
+        """Write `step-<step>.safetensors` whole or not at all, and remove all but the last few checkpoints.
+
+        Raises
+        ------
+        RunError
+            If it cannot be written; the earlier checkpoints are still there.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"step-{self.step:08d}.safetensors"
+        config = json.dumps(dataclasses.asdict(self.config))
+        metadata = {"format": FORMAT, "step": str(self.step), "seconds": repr(self.seconds), "config": config}
+        write_atomically(path, save({key: value.cpu().clone() for key, value in self.tensors().items()}, metadata))
+        for old in checkpoints(folder)[:-KEPT_CHECKPOINTS]:
+            old.unlink()
+        return path
+
+    def load(self, path: Path) -> None:
+        """Continue from a checkpoint.
+
+        Raises
+        ------
+        InputError
+            If the file is no checkpoint, or of a run with another recipe; the sentence names the options.
+        """
+        metadata, tensors = _read(path)
+        before = json.loads(metadata["config"])
+        now = dataclasses.asdict(self.config)
+        changed = [key for key in now if key not in FREE_OPTIONS and before.get(key) != now[key]]
+        if changed:
+            raise InputError(
+                f"{path} was trained with other options ("
+                + ", ".join(f"{key} {before.get(key)!r}, now {now[key]!r}" for key in changed)
+                + "); use the same, or train into another folder"
+            )
+        self.load_tensors(tensors)
+        self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of a folder, oldest first."""
+    return sorted(folder.glob("step-*.safetensors"))
+
+
+def generator_config(config: TrainingConfig) -> GeneratorConfig:
+    """Architecture of the generator that a recipe trains."""
+    return GeneratorConfig(
+        resolution=config.resolution,
+        channels=channel_map(config.generator_channels, config.resolution, "generator_channels"),
+        z_dim=config.z_dim,
+        w_dim=config.w_dim,
+        num_mapping_layers=config.mapping_layers,
+        mapping_lr_multiplier=0.01,
+    )
+
+
+@torch.no_grad()
+def set_average_w(generator: Generator, seed: int = 0) -> None:
+    """Set the centre of truncation, `w_avg`, to the mean of mapping(z) over 10,000 z."""
+    device = generator.w_avg.device
+    z = torch.randn(W_AVERAGE_SAMPLES, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+    generator.w_avg.copy_(generator.mapping(z.to(device)).mean(dim=0))
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key[len(prefix) + 1 :]: value for key, value in tensors.items() if key.startswith(prefix + ".")}
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"{path} is not a training checkpoint; give a step-*.safetensors of train-gan")
+            return metadata, {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} cannot be read as a checkpoint ({error}); choose an earlier one") from error

@@ -1,0 +1,217 @@
+"""One step of StyleGAN2 training: generator, path length, discriminator, R1.
+
+Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN". Everything random in a step is drawn from
+(seed, step) for the whole batch, and each process takes its rows of it: a run is the same however often it is
+interrupted, and, up to rounding, whatever the number of processes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ganfoundry.gan.stylegan2 import Generator
+from torch import Tensor, nn
+
+from ganfoundry.data.seeds import TRAIN, sample_integer
+from ganfoundry.gan import losses
+from ganfoundry.gan.augment import augment, mirror, parse_policy
+from ganfoundry.gan.train_config import GROUP_SIZE, TrainingConfig
+from ganfoundry.gan.train_data import BatchOrder, Images
+from ganfoundry.gan.train_distributed import Group
+from ganfoundry.gan.train_state import TrainingState
+
+GENERATOR, PATH, REAL, DISCRIMINATOR, R1 = range(5)  # phases; part of the seeds, never renumber
+NUM_PHASES = 8
+
+Stats = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """What the generator is given for one phase, this process's rows of the batch."""
+
+    z: Tensor  # (n, z_dim)
+    z_mix: Tensor  # (n, z_dim), the code of the layers from `crossover` on
+    crossover: Tensor  # (n,) int, num_ws where nothing is mixed
+    noise: dict[str, Tensor]  # layer -> (n, 1, r, r)
+
+
+def phase_generator(seed: int, step: int, phase: int, device: torch.device) -> torch.Generator:
+    """Random generator of one phase of one step."""
+    return torch.Generator(device).manual_seed(sample_integer(seed, TRAIN, step * NUM_PHASES + phase))
+
+
+def process_rows(batch: int, rank: int, size: int) -> Tensor:
+    """Rows (batch / size,) of the batch that belong to one process.
+
+    The discriminator compares rows n, n + N/4, n + N/2, n + 3N/4 of its N images (minibatch standard deviation); such
+    a group stays together, so that the logits do not depend on the number of processes.
+    """
+    return torch.arange(batch).reshape(GROUP_SIZE, size, -1)[:, rank].reshape(-1)
+
+
+def draw_fakes(config: TrainingConfig, network: Generator, rows: Tensor, random: torch.Generator) -> Fakes:
+    """Draw latents, mixing and noise for the whole batch and take the given rows."""
+    device = random.device
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(config.batch, *shape, generator=random, device=device)[rows]
+
+    z, z_mix = normal(config.z_dim), normal(config.z_dim)
+    cut = torch.randint(1, network.num_ws, (config.batch,), generator=random, device=device)
+    mixed = torch.rand(config.batch, generator=random, device=device) < config.style_mixing
+    crossover = torch.where(mixed, cut, network.num_ws)[rows]
+    sides = {name: network.synthesis.feature_dims[name][1] for name in network.synthesis.noise_names}
+    return Fakes(z, z_mix, crossover, {name: normal(1, side, side) for name, side in sides.items()})
+
+
+def map_fakes(network: Generator, fakes: Fakes) -> Tensor:
+    """Style codes (n, num_ws, w_dim): the first code up to the crossover, the second from there."""
+    w, w_mix = network.mapping(fakes.z), network.mapping(fakes.z_mix)
+    first = torch.arange(network.num_ws, device=w.device) < fakes.crossover[:, None]
+    return torch.where(first[:, :, None], w[:, None], w_mix[:, None])
+
+
+def real_batch(config: TrainingConfig, images: Images, order: BatchOrder, rows: Tensor, step: int) -> Tensor:
+    """Take this process's real images of a step, (n, 3, R, R) float32 in [-1, 1] on the CPU, half of them mirrored."""
+    random = phase_generator(config.seed, step, REAL, torch.device("cpu"))
+    flips = (torch.rand(config.batch, generator=random) < 0.5)[rows]
+    stored = torch.from_numpy(np.ascontiguousarray(images[order.rows(step)[rows.numpy()]]))
+    reals = stored.permute(0, 3, 1, 2).float() / 127.5 - 1
+    return mirror(reals, flips) if config.mirror else reals
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the phases of one step share: the state they change, this process's rows, and who else takes part."""
+
+    state: TrainingState
+    group: Group
+    rows: Tensor  # (n,) rows of the batch that belong to this process
+
+    @property
+    def config(self) -> TrainingConfig:
+        """Recipe of the run."""
+        return self.state.config
+
+    def random(self, phase: int) -> torch.Generator:
+        """Random generator of one phase."""
+        return phase_generator(self.config.seed, self.state.step, phase, self.state.device)
+
+    def low_precision(self) -> torch.autocast:
+        """Context in which convolutions and matrix products run in bfloat16, if the recipe says so."""
+        return torch.autocast(self.state.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+
+def training_step(state: TrainingState, reals: Tensor, group: Group, *, stop: bool = False) -> tuple[Stats, bool]:
+    """Take one step of the generator and of the discriminator, with the regularisers that are due.
+
+    Parameters
+    ----------
+    state : TrainingState
+        Changed in place.
+    reals : (n, 3, R, R) float32 in [-1, 1]
+        This process's real images, on the state's device.
+    group : Group
+    stop : bool
+        Whether this process wants to end after the step.
+
+    Returns
+    -------
+    stats : dict of () Tensor
+        Losses and scores of this process's images; `r1` only when it was computed.
+    stop : bool
+        Whether any process wants to end.
+
+    Raises
+    ------
+    RunError
+        If a gradient is not finite; it has not been applied.
+    """
+    config = state.config
+    step = Step(state, group, process_rows(config.batch, group.rank, group.size).to(state.device))
+    stats = generator_phase(step)
+    if config.path_weight and state.step % config.path_interval == 0:
+        stats |= path_length_phase(step)
+    discriminator_stats, stop = discriminator_phase(step, reals, stop=stop)
+    stats |= discriminator_stats
+    if config.r1_gamma and config.r1_interval and state.step % config.r1_interval == 0:
+        stats |= r1_phase(step, reals)
+    state.step += 1
+    update_average(state)
+    return stats, stop
+
+
+def generator_phase(step: Step) -> Stats:
+    """Make images that the discriminator takes for real."""
+    state, draws = step.state, step.random(GENERATOR)
+    state.discriminator.requires_grad_(False)
+    fakes = draw_fakes(step.config, state.generator, step.rows, draws)
+    with step.low_precision():
+        images = state.generator.synthesis(map_fakes(state.generator, fakes), noise=fakes.noise).float()
+        logits = state.discriminator(augment(images, parse_policy(step.config.augment), draws)).float()
+    loss = losses.generator_loss(logits)
+    _descend(step, loss, state.generator, state.generator_adam, "generator")
+    state.discriminator.requires_grad_(True)
+    return {"generator_loss": loss.detach()}
+
+
+def path_length_phase(step: Step) -> Stats:
+    """Make a step of fixed size in w change the image by a fixed amount; on half the batch, in float32."""
+    state, config, draws = step.state, step.config, step.random(PATH)
+    half = len(step.rows) // 2
+    fakes = draw_fakes(config, state.generator, step.rows, draws)
+    ws = map_fakes(state.generator, fakes)[:half]
+    images = state.generator.synthesis(ws, noise={name: noise[:half] for name, noise in fakes.noise.items()})
+    probe = torch.randn(config.batch, *images.shape[1:], generator=draws, device=state.device)[step.rows][:half]
+    lengths = losses.path_lengths(images, ws, probe)
+    state.path_length.lerp_(step.group.mean_(lengths.detach().mean()), config.path_decay)
+    penalty = losses.path_length_penalty(lengths, state.path_length)
+    loss = penalty * (config.path_weight * config.path_interval)
+    _descend(step, loss, state.generator, state.generator_adam, "path length")
+    return {"path_length": state.path_length.clone()}
+
+
+def discriminator_phase(step: Step, reals: Tensor, *, stop: bool) -> tuple[Stats, bool]:
+    """Tell real images from generated ones."""
+    state, draws, policy = step.state, step.random(DISCRIMINATOR), parse_policy(step.config.augment)
+    fakes = draw_fakes(step.config, state.generator, step.rows, draws)
+    with step.low_precision():
+        with torch.no_grad():
+            images = state.generator.synthesis(map_fakes(state.generator, fakes), noise=fakes.noise).float()
+        real_logits = state.discriminator(augment(reals, policy, draws)).float()
+        fake_logits = state.discriminator(augment(images, policy, draws)).float()
+    loss = losses.discriminator_loss(real_logits, fake_logits)
+    stop = _descend(step, loss, state.discriminator, state.discriminator_adam, "discriminator", stop=stop)
+    scores = {"real_score": real_logits.detach().mean(), "fake_score": fake_logits.detach().mean()}
+    return {"discriminator_loss": loss.detach(), **scores}, stop
+
+
+def r1_phase(step: Step, reals: Tensor) -> Stats:
+    """Keep the discriminator flat around real images; in float32, since it takes second derivatives."""
+    state, config = step.state, step.config
+    inputs = augment(reals, parse_policy(config.augment), step.random(R1)).detach().requires_grad_(True)
+    penalty = losses.r1_penalty(state.discriminator(inputs), inputs)
+    loss = penalty * (config.r1_gamma / 2 * config.r1_interval)
+    _descend(step, loss, state.discriminator, state.discriminator_adam, "R1")
+    return {"r1": penalty.detach()}
+
+
+def _descend(
+    step: Step, loss: Tensor, network: nn.Module, adam: torch.optim.Adam, phase: str, *, stop: bool = False
+) -> bool:
+    """Follow the gradient of the loss, averaged over the processes; returns whether any of them wants to stop."""
+    adam.zero_grad()
+    loss.backward()
+    stop = step.group.mean_gradients(list(network.parameters()), phase, flag=stop)
+    adam.step()
+    return stop
+
+
+@torch.no_grad()
+def update_average(state: TrainingState) -> None:
+    """Move the averaged generator towards the trained one; buffers are copied."""
+    config = state.config
+    decay = losses.ema_decay(config.batch, state.images, config.ema_kimg, config.ema_rampup)
+    for average, weight in zip(state.average.parameters(), state.generator.parameters(), strict=True):
+        average.lerp_(weight, 1 - decay)
