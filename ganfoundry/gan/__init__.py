@@ -1,0 +1,1 @@
+"""StyleGAN2: networks, training, checkpoints and latents."""

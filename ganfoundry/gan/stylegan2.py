@@ -1,0 +1,393 @@
+"""The StyleGAN2 generator (arXiv:1912.04958) in plain PyTorch, fast on a CPU.
+
+A modulated convolution scales the *activations* by the style before the convolution and by the demodulation factor
+after it, instead of building one weight per sample: conv(x, w s) / |w s| = d * conv(s * x, w) with
+d_no = (sum_ik (w_oik s_ni)^2 + eps)^(-1/2) (eq. 1-3). One dense convolution serves the whole batch, and the factor d,
+noise and bias take a single pass over the result.
+
+Feature maps may be bfloat16 (``dtype`` or autocast); mapping, styles, demodulation factors, noise and the sum of RGB
+images stay in the precision of the weights. Everything is differentiable twice. State names are those of
+stylegan2-ada-pytorch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
+from ganfoundry.gan.discriminator import Discriminator
+from ganfoundry.gan.filters import resample_kernel, upsample, upsampling_conv2d
+from ganfoundry.gan.layers import (
+    SLOPE,
+    SQRT2,
+    SQRT_HALF,
+    Conv2dLayer,
+    FullyConnectedLayer,
+    MappingNetwork,
+    compute_dtype,
+)
+
+__all__ = ["Discriminator", "DiscriminatorConfig", "Generator", "GeneratorConfig", "SynthesisNetwork"]
+
+Noise = str | Mapping[str, Tensor]
+NOISE_MODES = ("const", "none", "random")
+
+
+def demodulation(weight: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
+    """Factors (sum (w_oik s_ni)^2 + eps)^(-1/2) (N, C_out) of weight (C_out, C_in, k, k) and style (N, C_in)."""
+    return (style.square() @ weight.square().sum(dim=(2, 3)).t() + eps).rsqrt()
+
+
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    style: Tensor,
+    *,
+    shift: Tensor | None = None,
+    gain: float = 1.0,
+    kernel: Tensor | None = None,
+) -> Tensor:
+    """Convolution with the weight modulated per sample and demodulated, plus a shift, times a gain.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        (N, C_in, H, W), any floating type; the convolution runs in it.
+    weight : torch.Tensor
+        (C_out, C_in, 3, 3).
+    style : torch.Tensor
+        (N, C_in).
+    shift : torch.Tensor, optional
+        Added after demodulation, broadcast to the result (noise and bias).
+    gain : float
+        Factor of the sum.
+    kernel : torch.Tensor, optional
+        (k, k) resampling filter; given, the resolution is doubled.
+
+    Returns
+    -------
+    torch.Tensor
+        (N, C_out, H, W) or (N, C_out, 2 H, 2 W), dtype of ``x``.
+    """
+    factor = (demodulation(weight, style) * gain).to(x.dtype)[:, :, None, None]
+    x = x * style.to(x.dtype)[:, :, None, None]
+    weight = weight.to(x.dtype)
+    y = F.conv2d(x, weight, padding=weight.shape[-1] // 2) if kernel is None else upsampling_conv2d(x, weight, kernel)
+    if shift is None:
+        return y * factor
+    shift = (shift * gain).to(x.dtype).contiguous(memory_format=torch.channels_last)
+    return torch.addcmul(shift, y, factor)
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU; optionally doubling the resolution first.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels.
+    resolution : int
+        Side of the result.
+    up : bool
+        Whether the input has half that side.
+    config : GeneratorConfig
+        The rest.
+    """
+
+    resample_filter: Tensor
+    noise_const: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, resolution: int, up: bool, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.resolution, self.up = in_channels, out_channels, resolution, up
+        self.conv_clamp, self.use_noise = config.conv_clamp, config.use_noise
+        self.affine = FullyConnectedLayer(config.w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.register_buffer("resample_filter", resample_kernel(config.resample_filter))
+        if config.use_noise:
+            self.register_buffer("noise_const", torch.randn(resolution, resolution))
+            self.noise_strength = nn.Parameter(torch.zeros([]))
+
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
+        """Map (N, C_in, r', r') to (N, C_out, r, r); ``noise`` is (N or 1, 1, r, r) of unit scale, or None."""
+        shift = self.bias[None, :, None, None]
+        if noise is not None and self.use_noise:
+            shift = shift + noise * self.noise_strength
+        kernel = self.resample_filter if self.up else None
+        x = modulated_conv2d(x, self.weight, style, shift=shift, gain=gain * SQRT2, kernel=kernel)
+        x = F.leaky_relu(x, SLOPE, inplace=True)
+        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp * gain, self.conv_clamp * gain)
+
+
+class ToRGBLayer(nn.Module):
+    """Modulated 1x1 convolution to an image, without demodulation or activation.
+
+    The product weight * style is formed per sample here: it is only (N, 3, C), and saves a pass over the features.
+    """
+
+    def __init__(self, in_channels: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.in_channels, self.conv_clamp = in_channels, config.conv_clamp
+        self.affine = FullyConnectedLayer(config.w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(config.img_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(config.img_channels))
+        self.weight_gain = 1.0 / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Map (N, C, r, r) and style (N, C) to (N, img_channels, r, r) in the precision of the weights."""
+        n, c, h, w = x.shape
+        weight = (self.weight[:, :, 0, 0] * (style * self.weight_gain)[:, None, :]).to(x.dtype)
+        rgb = torch.bmm(x.permute(0, 2, 3, 1).reshape(n, h * w, c), weight.transpose(1, 2))
+        image = rgb.to(self.bias.dtype) + self.bias
+        if self.conv_clamp is not None:
+            image = image.clamp(-self.conv_clamp, self.conv_clamp)
+        return image.reshape(n, h, w, -1).permute(0, 3, 1, 2)
+
+
+class SynthesisBlock(nn.Module):
+    """Layers of one resolution: ``const`` (4 px) or ``conv0``, then ``conv1``, ``skip`` and ``torgb`` where present."""
+
+    resample_filter: Tensor
+
+    def __init__(self, resolution: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        width = config.channels[resolution]
+        self.register_buffer("resample_filter", resample_kernel(config.resample_filter))
+        if resolution == 4:
+            self.const = nn.Parameter(torch.randn(width, 4, 4))
+        else:
+            previous = config.channels[resolution // 2]
+            self.conv0 = SynthesisLayer(previous, width, resolution, True, config)
+            if config.architecture == "resnet":
+                taps = config.resample_filter
+                self.skip = Conv2dLayer(previous, width, 1, activate=False, up=True, resample_filter=taps)
+        self.conv1 = SynthesisLayer(width, width, resolution, False, config)
+        if resolution == config.resolution or config.architecture == "skip":
+            self.torgb = ToRGBLayer(width, config)
+
+
+class SynthesisNetwork(nn.Module):
+    """w or style vectors to an image.
+
+    Parameters
+    ----------
+    config : GeneratorConfig
+        Shape.
+
+    Attributes
+    ----------
+    layer_names : list of str
+        ``b4.conv1``, ``b4.torgb``, ``b8.conv0``, ...: keys of styles, in the order of evaluation.
+    style_dims : dict of str to int
+        Length of each layer's style vector.
+    feature_dims : dict of str to (int, int)
+        Channels and side of each convolution's output.
+    noise_names : list of str
+        Layers that add noise; their side is that of their output.
+    w_index : dict of str to int
+        Which of the num_ws vectors drives each layer (an RGB layer shares the next block's first).
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_ws = config.num_ws
+        self.layer_names: list[str] = []
+        self.w_index: dict[str, int] = {}
+        first = 0
+        for r in config.channels:
+            block = SynthesisBlock(r, config)
+            self.add_module(f"b{r}", block)
+            convolutions = [name for name in ("conv0", "conv1") if hasattr(block, name)]
+            for index, name in enumerate([*convolutions, *(["torgb"] if hasattr(block, "torgb") else [])]):
+                self.layer_names.append(f"b{r}.{name}")
+                self.w_index[f"b{r}.{name}"] = first + index
+            first += len(convolutions)
+        layers = {name: self.get_submodule(name) for name in self.layer_names}
+        self.style_dims = {name: layer.in_channels for name, layer in layers.items()}
+        self.feature_dims = {
+            name: (layer.out_channels, layer.resolution)
+            for name, layer in layers.items()
+            if isinstance(layer, SynthesisLayer)
+        }
+        self.noise_names = list(self.feature_dims) if config.use_noise else []
+
+    def styles(self, ws: Tensor) -> dict[str, Tensor]:
+        """Style vectors: the output (N, C_in) of every layer's affine map of its w.
+
+        Parameters
+        ----------
+        ws : torch.Tensor
+            (N, num_ws, w_dim), or (N, w_dim) for the same w in every layer.
+
+        Raises
+        ------
+        ValueError
+            If ``ws`` has another shape.
+        """
+        if ws.ndim == 2:
+            ws = ws.unsqueeze(1).expand(-1, self.num_ws, -1)
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.config.w_dim):
+            raise ValueError(f"ws must have shape (N, {self.num_ws}, {self.config.w_dim}), got {tuple(ws.shape)}")
+        with torch.autocast(ws.device.type, enabled=False):
+            weights_dtype = next(self.parameters()).dtype
+            columns = ws.to(weights_dtype).unbind(dim=1)
+            return {name: self.get_submodule(name).affine(columns[index]) for name, index in self.w_index.items()}
+
+    def forward(
+        self,
+        ws: Tensor | None = None,
+        *,
+        styles: Mapping[str, Tensor] | None = None,
+        noise: Noise = "const",
+        features: Sequence[str] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Image from w vectors or from style vectors.
+
+        Parameters
+        ----------
+        ws : torch.Tensor, optional
+            (N, num_ws, w_dim) or (N, w_dim). Exactly one of ``ws`` and ``styles`` is given.
+        styles : mapping of str to torch.Tensor, optional
+            A style vector (N, C_in) for every layer of ``layer_names``.
+        noise : "const", "none", "random" or mapping of str to torch.Tensor
+            Stored maps, none, fresh ones from torch's global generator (training only), or maps (r, r), (1, 1, r, r)
+            or (N, 1, r, r) of unit scale by layer name; layers that a mapping does not name use their stored map.
+        features : sequence of str, optional
+            Convolutions whose output (after the activation) is returned too.
+        dtype : torch.dtype, optional
+            Type of the feature maps; None: autocast's where it is on, else that of the weights.
+
+        Returns
+        -------
+        torch.Tensor or (torch.Tensor, dict of str to torch.Tensor)
+            Image (N, img_channels, R, R) in the precision of the weights, about [-1, 1], not clamped; with ``features``
+            also {name: (N, C, r, r)} in the type of the feature maps.
+
+        Raises
+        ------
+        ValueError
+            For unknown layer names, missing styles, wrong shapes or an unknown noise mode.
+        """
+        if (ws is None) == (styles is None):
+            raise ValueError("give either ws or styles")
+        if styles is None:
+            styles = self.styles(ws)
+        self._check(styles, noise, features or ())
+        first = next(iter(styles.values()))
+        dtype = compute_dtype(self, first.device, dtype)
+        kept: dict[str, Tensor] = {}
+        with torch.autocast(first.device.type, enabled=False):
+            image = self._synthesise(styles, noise, dtype, kept if features else None)
+        return image if features is None else (image, {name: kept[name] for name in features})
+
+    def _synthesise(
+        self, styles: Mapping[str, Tensor], noise: Noise, dtype: torch.dtype, kept: dict[str, Tensor] | None
+    ) -> Tensor:
+        batch = styles["b4.conv1"].shape[0]
+        image: Tensor | None = None
+        x = self.b4.const.to(dtype).expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+
+        def convolve(x: Tensor, name: str, gain: float = 1.0) -> Tensor:
+            layer = self.get_submodule(name)
+            y: Tensor = layer(x, styles[name], self._noise(name, layer, noise, batch), gain)
+            if kept is not None:
+                kept[name] = y
+            return y
+
+        for r in self.config.channels:
+            block = self.get_submodule(f"b{r}")
+            if hasattr(block, "skip"):
+                shortcut = block.skip(x, gain=SQRT_HALF)
+                x = convolve(convolve(x, f"b{r}.conv0"), f"b{r}.conv1", SQRT_HALF) + shortcut
+            else:
+                x = convolve(x if r == 4 else convolve(x, f"b{r}.conv0"), f"b{r}.conv1")
+            if image is not None:
+                image = upsample(image, block.resample_filter)
+            if hasattr(block, "torgb"):
+                rgb = block.torgb(x, styles[f"b{r}.torgb"])
+                image = rgb if image is None else image + rgb
+        assert image is not None
+        return image
+
+    def _noise(self, name: str, layer: SynthesisLayer, noise: Noise, batch: int) -> Tensor | None:
+        if not layer.use_noise or noise == "none":
+            return None
+        if noise == "random":
+            stored = layer.noise_const
+            return torch.randn(batch, 1, *stored.shape, dtype=stored.dtype, device=stored.device)
+        if isinstance(noise, str) or name not in noise:
+            return layer.noise_const[None, None]
+        given, r = noise[name], layer.resolution
+        if tuple(given.shape) not in {(r, r), (1, 1, r, r), (batch, 1, r, r)}:
+            raise ValueError(f"noise of {name} must have shape ({batch}, 1, {r}, {r}), got {tuple(given.shape)}")
+        return given.to(layer.noise_const.dtype).reshape(-1, 1, r, r)
+
+    def _check(self, styles: Mapping[str, Tensor], noise: Noise, features: Sequence[str]) -> None:
+        wrong = [
+            f"{name} {tuple(styles[name].shape) if name in styles else 'missing'}"
+            for name, size in self.style_dims.items()
+            if name not in styles or styles[name].ndim != 2 or styles[name].shape[1] != size
+        ]
+        wrong += [f"{name} unknown" for name in styles if name not in self.style_dims]
+        if wrong:
+            raise ValueError(f"styles must be one (N, C) per layer of style_dims; wrong: {', '.join(wrong)}")
+        if isinstance(noise, str) and noise not in NOISE_MODES:
+            raise ValueError(f"noise must be one of {', '.join(NOISE_MODES)} or a mapping, got {noise!r}")
+        unknown = [] if isinstance(noise, str) else [name for name in noise if name not in self.noise_names]
+        unknown += [name for name in features if name not in self.feature_dims]
+        if unknown:
+            raise ValueError(f"no such layer: {', '.join(unknown)}; there are {', '.join(self.feature_dims)}")
+
+
+class Generator(nn.Module):
+    """Mapping and synthesis networks.
+
+    Parameters
+    ----------
+    config : GeneratorConfig
+        Shape.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_ws = config.num_ws
+        self.mapping = MappingNetwork(
+            config.z_dim,
+            config.c_dim,
+            config.w_dim,
+            num_layers=config.num_mapping_layers,
+            lr_multiplier=config.mapping_lr_multiplier,
+            features=config.mapping_features,
+            embed_features=config.embed_features,
+            num_ws=config.num_ws,
+            w_avg_beta=config.w_avg_beta,
+        )
+        self.synthesis = SynthesisNetwork(config)
+
+    @property
+    def w_avg(self) -> Tensor:
+        """Mean w (w_dim,), the centre of truncation."""
+        return self.mapping.w_avg
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        truncation: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise: Noise = "const",
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Image (N, img_channels, R, R) from z (N, z_dim) and, for conditional networks, c (N, c_dim)."""
+        ws = self.mapping(z, c, truncation=truncation, truncation_cutoff=truncation_cutoff)
+        return self.synthesis(ws, noise=noise, dtype=dtype)
