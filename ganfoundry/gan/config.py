@@ -61,8 +61,6 @@ class GeneratorConfig:
         Whether layers add noise.
     img_channels : int
         Channels of the image.
-    w_avg_beta : float
-        Decay per update of the running mean of w.
     """
 
     resolution: int = 64
@@ -79,7 +77,6 @@ class GeneratorConfig:
     resample_filter: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
     use_noise: bool = True
     img_channels: int = 3
-    w_avg_beta: float = 0.995
 
     def __post_init__(self) -> None:
         channels = self.channels or small_channels(self.resolution)

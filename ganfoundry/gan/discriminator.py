@@ -144,4 +144,4 @@ class Discriminator(nn.Module):
             logits: Tensor = self.b4(x)
             if not self.cmap_dim:
                 return logits
-            return (logits * self.mapping.w(None, c)).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+            return (logits * self.mapping(None, c)).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)

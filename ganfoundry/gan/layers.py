@@ -84,10 +84,8 @@ class MappingNetwork(nn.Module):
         Factor of weights and biases at run time.
     features, embed_features : int or None
         Width of the hidden layers and of the embedded condition; None: ``w_dim``.
-    num_ws : int
-        How often :meth:`forward` repeats w; 0: not at all, and no running mean is kept.
-    w_avg_beta : float
-        Decay per update of the running mean.
+    keep_average : bool
+        Whether there is a buffer ``w_avg`` (w_dim,) for the mean w.
     """
 
     w_avg: Tensor
@@ -102,12 +100,11 @@ class MappingNetwork(nn.Module):
         lr_multiplier: float = 0.01,
         features: int | None = None,
         embed_features: int | None = None,
-        num_ws: int = 0,
-        w_avg_beta: float = 0.995,
+        keep_average: bool = False,
     ) -> None:
         super().__init__()
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
-        self.num_layers, self.num_ws, self.w_avg_beta = num_layers, num_ws, w_avg_beta
+        self.num_layers = num_layers
         embedded = 0
         if c_dim > 0:
             embedded = embed_features or w_dim
@@ -116,18 +113,21 @@ class MappingNetwork(nn.Module):
         for index in range(num_layers):
             layer = FullyConnectedLayer(widths[index], widths[index + 1], activate=True, lr_multiplier=lr_multiplier)
             self.add_module(f"fc{index}", layer)
-        if num_ws > 0:
+        if keep_average:
             self.register_buffer("w_avg", torch.zeros(w_dim))
 
-    def w(self, z: Tensor | None, c: Tensor | None = None) -> Tensor:
-        """One w (N, w_dim) per row of ``z`` (N, z_dim) and ``c`` (N, c_dim), not truncated.
+    def forward(self, z: Tensor | None, c: Tensor | None = None) -> Tensor:
+        """One w (N, w_dim) per row of ``z`` (N, z_dim) and ``c`` (N, c_dim), in the precision of the weights.
 
         Raises
         ------
         ValueError
             If a network with a condition gets none, or shapes differ from (N, z_dim) and (N, c_dim).
         """
-        with torch.autocast((c if z is None else z).device.type, enabled=False):
+        given = c if z is None else z
+        if given is None:
+            raise ValueError("give z, or c to a network that maps the condition alone")
+        with torch.autocast(given.device.type, enabled=False):
             parts = []
             if self.z_dim > 0:
                 parts.append(normalise_second_moment(self._checked(z, self.z_dim, "z")))
@@ -137,31 +137,6 @@ class MappingNetwork(nn.Module):
             for index in range(self.num_layers):
                 x = self.get_submodule(f"fc{index}")(x)
             return x
-
-    def forward(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        *,
-        truncation: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """Return ws (N, num_ws, w_dim), the first ``truncation_cutoff`` (None: all) of them truncated."""
-        ws = self.w(z, c).unsqueeze(1).expand(-1, self.num_ws, -1)
-        return self.truncate(ws, truncation, truncation_cutoff)
-
-    def truncate(self, ws: Tensor, truncation: float, truncation_cutoff: int | None = None) -> Tensor:
-        """w_avg + psi (w - w_avg) on the first ``truncation_cutoff`` (None: all) of ws (N, L, w_dim)."""
-        if truncation == 1.0:
-            return ws
-        cut = ws.shape[1] if truncation_cutoff is None else truncation_cutoff
-        near = torch.lerp(self.w_avg.expand_as(ws[:, :cut]), ws[:, :cut], truncation)
-        return torch.cat([near, ws[:, cut:]], dim=1)
-
-    @torch.no_grad()
-    def update_average(self, w: Tensor) -> None:
-        """Move the running mean towards the mean of w (N, w_dim): w_avg <- beta w_avg + (1 - beta) mean(w)."""
-        self.w_avg.copy_(torch.lerp(w.float().mean(dim=0), self.w_avg, self.w_avg_beta))
 
     def _checked(self, value: Tensor | None, size: int, name: str) -> Tensor:
         if value is None:

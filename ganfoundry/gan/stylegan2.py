@@ -368,8 +368,7 @@ class Generator(nn.Module):
             lr_multiplier=config.mapping_lr_multiplier,
             features=config.mapping_features,
             embed_features=config.embed_features,
-            num_ws=config.num_ws,
-            w_avg_beta=config.w_avg_beta,
+            keep_average=True,
         )
         self.synthesis = SynthesisNetwork(config)
 
@@ -377,6 +376,24 @@ class Generator(nn.Module):
     def w_avg(self) -> Tensor:
         """Mean w (w_dim,), the centre of truncation."""
         return self.mapping.w_avg
+
+    def ws(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        truncation: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """One w for every layer, (N, num_ws, w_dim), from z (N, z_dim) and, for conditional networks, c (N, c_dim).
+
+        The first ``truncation_cutoff`` (None: all) of them are w_avg + truncation * (w - w_avg), the others w.
+        """
+        w = self.mapping(z, c)
+        cut = self.num_ws if truncation_cutoff is None else truncation_cutoff
+        near = w if truncation == 1.0 else torch.lerp(self.w_avg.expand_as(w), w, truncation)
+        first = torch.arange(self.num_ws, device=w.device)[:, None] < cut
+        return torch.where(first, near[:, None], w[:, None])
 
     def forward(
         self,
@@ -388,6 +405,6 @@ class Generator(nn.Module):
         noise: Noise = "const",
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Image (N, img_channels, R, R) from z (N, z_dim) and, for conditional networks, c (N, c_dim)."""
-        ws = self.mapping(z, c, truncation=truncation, truncation_cutoff=truncation_cutoff)
+        """Image (N, img_channels, R, R), about [-1, 1]; parameters as in :meth:`ws` and ``SynthesisNetwork``."""
+        ws = self.ws(z, c, truncation=truncation, truncation_cutoff=truncation_cutoff)
         return self.synthesis(ws, noise=noise, dtype=dtype)
