@@ -128,7 +128,7 @@ def lock_folder(folder: str | os.PathLike[str]) -> int:
 
 
 def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
-    """Open an HDF5 file for reading; files are immutable once named, so no lock is taken.
+    """Open an HDF5 file for reading, with h5py's defaults: HDF5 refuses two opens of a file with unequal settings.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise InputError(f"{path} is not a regular file")
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r")
     except FileNotFoundError:
         raise InputError(f"{path} is missing") from None
     except (OSError, RuntimeError) as error:

@@ -24,6 +24,7 @@ FORMAT = 1
 """Version of the folder's layout; a reader refuses another one."""
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MAX_TEXT_BYTES = 1 << 28
+_MAX_ROWS = 1 << 48
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Plan:
     def __post_init__(self) -> None:
         if not (isinstance(self.key, str) and all(type(n) is int for n in (self.rows, self.rows_per_shard))):
             raise TypeError("rows and rows_per_shard are integers, key is a string")
-        if self.rows < 1 or self.rows_per_shard < 1:
+        if not (1 <= self.rows <= _MAX_ROWS and 1 <= self.rows_per_shard <= _MAX_ROWS):
             raise ValueError(f"rows and rows_per_shard must be >= 1, got {self.rows} and {self.rows_per_shard}")
 
     def __len__(self) -> int:
@@ -132,6 +133,8 @@ def parse_field(name: str, dtype: str, shape: Iterable[int]) -> tuple[str, tuple
         On a name, type or shape the shards do not store.
     """
     shape = tuple(shape)
+    if not isinstance(dtype, str):
+        raise TypeError(f"the type of a field is a numpy dtype string, got {dtype!r}")
     if not FIELD_NAME.fullmatch(name):
         raise ValueError(f"field names are lower-case identifiers, got {name!r}")
     if np.dtype(dtype).kind not in ALLOWED_KINDS:

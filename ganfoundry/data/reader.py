@@ -55,10 +55,10 @@ class ShardReader:
         self.key = plan.key
         self._rows, self._rows_per_shard = plan.rows, plan.rows_per_shard
         self._records = load_records(folder, plan)
-        missing = [task.index for task in plan if task.index not in self._records]
+        missing = len(plan) - len(self._records)
         if missing:
             raise InputError(
-                f"{folder} is unfinished: {len(missing)} of {len(plan)} shards are not there; "
+                f"{folder} is unfinished: {missing} of {len(plan)} shards are not there; "
                 "run the stage that makes it again to continue it"
             )
         self._fields = self._records[0].fields
