@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -118,16 +119,14 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class AnnotatorNet(nn.Module):
-    """U-Net with four halvings; parts at full size, keypoints at half size, everything else from the 4 px bottleneck."""
+    """U-Net with four halvings: parts at full size, keypoints at half size, all else from the 4 px bottleneck."""
 
     def __init__(self, config: AnnotatorConfig) -> None:
         super().__init__()
         self.config = config
         c = config.channels
         self.stem = _convolution(3, c[0])
-        self.down = nn.ModuleList(
-            nn.Sequential(_convolution(a, b, 2), _convolution(b, b)) for a, b in zip(c, c[1:], strict=False)
-        )
+        self.down = nn.ModuleList(nn.Sequential(_convolution(a, b, 2), _convolution(b, b)) for a, b in pairwise(c))
         self.up8 = _convolution(c[4] + c[3], 64)
         self.up16 = _convolution(64 + c[2], 48)
         self.up32 = _convolution(48 + c[1], 32)

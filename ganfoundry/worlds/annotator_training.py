@@ -204,10 +204,10 @@ def evaluate(found: Annotation, exact: Renders, schema: PartSchema) -> dict[str,
     Returns
     -------
     dict
-        "miou_fine" and "miou_LEVEL" for each coarser level (background counted as a class, as DatasetGAN does), azimuth,
+        "miou_fine" and "miou_LEVEL" for each coarser level (the background is a class, as in DatasetGAN), azimuth,
         elevation (degrees) and distance (share) errors, "azimuth_flip_share" (off by more than 90 degrees),
-        "body_type_accuracy", "paint_error" (mean absolute RGB in [0, 1]), "pck_5" and "pck_10" (visible keypoints within
-        5 and 10 % of the image's side), "visibility_accuracy".
+        "body_type_accuracy", "paint_error" (mean absolute RGB in [0, 1]), "pck_5" and "pck_10" (visible keypoints
+        within 5 and 10 % of the image's side), "visibility_accuracy".
     """
     figures = {"images": float(len(exact))}
     for level in ("fine", *schema.levels):
