@@ -258,9 +258,10 @@ def _read_latents(path: Path, count: int) -> tuple[NDArray[np.float32], NDArray[
     if "w" not in latents or latents["w"].ndim != 2:
         raise InputError(f'{path} lacks "w" of shape (samples, w_dim); restore it')
     for name in latents:
-        if len(latents[name]) != count:
+        rows = len(latents[name])
+        if rows != count:
             raise InputError(
-                f'{path}: "{name}" has {len(latents[name])} rows for {count} samples; they belong together'
+                f'{path}: "{name}" has {rows} rows for {count} samples; they belong together'
             )
     return latents["w"].astype(np.float32), latents.get("seed")
 
