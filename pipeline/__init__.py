@@ -1,0 +1,1 @@
+"""Runs stages: configuration, artifacts on disk, fingerprints, resume, workers, progress."""

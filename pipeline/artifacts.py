@@ -1,0 +1,250 @@
+"""Typed handles on output folders.
+
+An artifact is a folder: payload files and run.json, written last. A handle opens one, checks its kind and knows its
+fingerprint. The format of the payload belongs to the library, not to this package.
+"""
+
+import hashlib
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from pipeline import manifest
+from pipeline.errors import UserError
+
+_KINDS: "dict[str, type[Artifact]]" = {}
+
+
+class Artifact:
+    """A finished folder of one kind.
+
+    Attributes
+    ----------
+    kind
+        Word in run.json that names the format.
+    schema
+        Version of the payload's format; a folder of a newer one is refused.
+    title
+        What a message calls it.
+    made_by
+        Commands that make it.
+    payload
+        Files or folders that must be there.
+    """
+
+    kind: ClassVar[str] = ""
+    schema: ClassVar[int] = 1
+    title: ClassVar[str] = ""
+    made_by: ClassVar[tuple[str, ...]] = ()
+    payload: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if cls.kind:
+            _KINDS[cls.kind] = cls
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path.as_posix()!r})"
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Handle on a folder, checked.
+
+        Raises
+        ------
+        UserError
+            The folder is missing, unfinished, of another kind, of a newer schema, or lacks a payload file.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError(f"{path}: no such folder; expected {cls.title} ({cls.kind}).")
+        artifact = cls(path)
+        record = artifact.record
+        if not record and manifest.read_progress(path):
+            raise UserError(f"{path} is unfinished: run the command that writes it again, it continues.")
+        found = record.get("kind", cls.kind)
+        if found != cls.kind:
+            raise UserError(f"{path} holds {title_of(found)} ({found}), expected {cls.title} ({cls.kind}).")
+        if record.get("schema", cls.schema) > cls.schema:
+            raise UserError(f"{path} was written by a newer version (schema {record['schema']}): update this one.")
+        missing = [name for name in cls.payload if not (path / name).exists()]
+        if missing:
+            raise UserError(f"{path} is not {cls.title} ({cls.kind}): {missing[0]} is missing.")
+        return artifact
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """run.json as a dict; empty when there is none."""
+        return manifest.read_record(self.path) or {}
+
+    @cached_property
+    def edited(self) -> tuple[str, ...]:
+        """Text and picture files that a person changed after the stage finished."""
+        return manifest.edited_files(self.path, self.record)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the content, 64 hexadecimal digits.
+
+        The fingerprint in run.json while the folder is as the stage left it. A folder edited by hand, and one that no
+        stage wrote (a committed one without a fingerprint), is identified by its content.
+        """
+        recorded = self.record.get("fingerprint")
+        if recorded and not self.edited:
+            return str(recorded)
+        if recorded:
+            edits = {name: manifest.file_digest(self.path / name) for name in self.edited}
+            return manifest.digest({"fingerprint": recorded, "edited": edits})
+        return manifest.content_digest(self.path)
+
+
+def artifact_kinds() -> "dict[str, type[Artifact]]":
+    """Every known artifact type by its kind."""
+    return dict(_KINDS)
+
+
+def title_of(kind: str) -> str:
+    """What a message calls an artifact of that kind."""
+    return _KINDS[kind].title if kind in _KINDS else "an artifact of another kind"
+
+
+class Gan(Artifact):
+    """A generator: generator.safetensors, perhaps discriminator.safetensors, card.json."""
+
+    kind = "gan"
+    title = "a generator"
+    made_by = ("import-gan", "train-gan")
+    payload = ("generator.safetensors",)
+
+    @cached_property
+    def generator_sha256(self) -> str:
+        """Sha256 of generator.safetensors: what identifies the generator to everything that holds latents."""
+        hasher = hashlib.sha256()
+        with (self.path / "generator.safetensors").open("rb") as file:
+            while block := file.read(1 << 20):
+                hasher.update(block)
+        return hasher.hexdigest()
+
+
+class ViewCodes(Artifact):
+    """Viewpoint codes of a generator: codes.json, codes.safetensors, sheet.png."""
+
+    kind = "view-codes"
+    title = "viewpoint codes"
+    made_by = ("annotate-views",)
+    payload = ("codes.json",)
+
+
+class ViewSet(Artifact):
+    """Multi-view images: shards with image, object, view, w_content, seed."""
+
+    kind = "view-set"
+    title = "a multi-view set"
+    made_by = ("generate-views",)
+    payload = ("shards",)
+
+
+class FilteredViews(Artifact):
+    """Masks and verdicts: shards with mask, keep, reason, score, area; row i belongs to row i of the ViewSet."""
+
+    kind = "filtered-views"
+    title = "a filtered multi-view set"
+    made_by = ("filter-views",)
+    payload = ("shards",)
+
+
+class Labels(Artifact):
+    """Labelled generated images: images/*.png, masks/*.png, latents.safetensors, labels.json."""
+
+    kind = "labels"
+    title = "labelled images"
+    made_by = ("annotate-parts",)
+    payload = ("labels.json",)
+
+
+class Interpreter(Artifact):
+    """A trained Style Interpreter: interpreter.safetensors, interpreter.json."""
+
+    kind = "interpreter"
+    title = "a trained interpreter"
+    made_by = ("train-interpreter",)
+    payload = ("interpreter.safetensors",)
+
+
+class LabelledSet(Artifact):
+    """Synthesised labelled images: shards with image, label, uncertainty, score, keep, w, seed."""
+
+    kind = "labelled-set"
+    title = "a labelled set"
+    made_by = ("synthesize",)
+    payload = ("shards",)
+
+
+class Export(Artifact):
+    """A data set for others: dataset.h5, coco/."""
+
+    kind = "export"
+    title = "an exported data set"
+    made_by = ("export",)
+    payload = ("dataset.h5",)
+
+
+class Report(Artifact):
+    """One page that shows a run: report.html."""
+
+    kind = "report"
+    title = "a report"
+    made_by = ("report",)
+    payload = ("report.html",)
+
+
+class Annotator(Artifact):
+    """A trained annotator network (parts, keypoints, viewpoint, type)."""
+
+    kind = "annotator"
+    title = "a trained annotator network"
+    made_by = ("train-annotator",)
+
+
+class Detector(Artifact):
+    """A trained instance detector."""
+
+    kind = "detector"
+    title = "a trained detector"
+    made_by = ("train-detector",)
+
+
+A = TypeVar("A", bound=Artifact)
+
+
+class Writer(Generic[A]):
+    """The folder a stage is filling.
+
+    Attributes
+    ----------
+    path
+        The folder; it exists.
+    fingerprint
+        Identity of what will be in it; empty when a stage function is called by hand.
+    figures
+        Key figures by name.
+    """
+
+    def __init__(self, path: Path | str, fingerprint: str = "") -> None:
+        self.path = Path(path)
+        self.fingerprint = fingerprint
+        self.figures: dict[str, float | int | str] = {}
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def figure(self, name: str, value: float | int | str) -> None:
+        """Record a key figure: it goes into run.json and the closing table.
+
+        NumPy scalars are accepted; a number that is not finite is recorded as text, since JSON has none.
+        """
+        item = getattr(value, "item", None)
+        plain = item() if callable(item) else value
+        self.figures[name] = str(plain) if isinstance(plain, float) and not math.isfinite(plain) else plain

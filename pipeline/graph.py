@@ -1,0 +1,325 @@
+"""What a stage would do and why: its inputs found, its fingerprint, and whether it is done.
+
+A chain is planned before its first stage starts: the fingerprint of what a stage will write is known beforehand, so
+the plan of every later stage is exact too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline import manifest
+from pipeline.artifacts import Artifact
+from pipeline.config import Parameter, Setting, build, resolve_settings
+from pipeline.errors import UserError
+from pipeline.stage import Input, Stage
+from pipeline.values import shown, to_json
+
+Action = Literal["skip", "run", "continue"]
+
+
+class MissingInputError(UserError):
+    """An input that no command has made yet."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an input comes from.
+
+    Attributes
+    ----------
+    path
+        Its folder, None for an optional input that is absent.
+    fingerprint
+        Of the artifact that lies there, or that will once the stage before has run.
+    origin
+        How it was chosen, in words.
+    ready
+        Whether it exists already.
+    """
+
+    path: Path | None
+    fingerprint: str | None
+    origin: str
+    ready: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stage with everything decided."""
+
+    stage: Stage
+    folder: Path
+    config: Any
+    settings: Mapping[str, Setting]
+    sources: Mapping[str, Source]
+    digests: Mapping[str, str]
+    fingerprint: str
+    action: Action = "run"
+    reasons: tuple[str, ...] = ()
+    kept: bool = field(default=False)  # the folder's content is continued, not emptied
+
+    @property
+    def config_json(self) -> dict[str, Any]:
+        """Settings as they go into run.json."""
+        return {key.name: to_json(self.settings[key.name].value) for key in self.stage.parameters}
+
+
+@dataclass
+class Planner:
+    """Plans the stages of one run, in order.
+
+    Attributes
+    ----------
+    folder
+        The run's folder, outputs/<run>.
+    tables
+        Tables of the configuration file.
+    environ
+        Environment variables.
+    file
+        Name of the configuration file, for messages.
+    order
+        Names of the chain's stages; the nearest stage before wins when two have made the same kind.
+    """
+
+    folder: Path
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    file: str = "the TOML table"
+    order: Sequence[str] = ()
+    planned: dict[str, Plan] = field(default_factory=dict)
+    finished: set[str] = field(default_factory=set)
+
+    def plan(
+        self, stage: Stage, options: Mapping[str, Any] | None = None, *, force: bool = False, verify: bool = False
+    ) -> Plan:
+        """Plan of one stage.
+
+        Raises
+        ------
+        UserError
+            A bad setting, a missing or ambiguous input, a folder with foreign files.
+        """
+        keys = [*stage.parameters, *(_input_parameter(item) for item in stage.inputs)]
+        table = self.tables.get(stage.name, {})
+        settings = resolve_settings(keys, table, self.environ, options or {}, stage=stage.name, file=self.file)
+        config: Any = build(stage.config_type, settings, stage.name)
+        sources = {item.name: self._source(stage, item, settings[item.name]) for item in stage.inputs}
+        digests = _digests(stage, config, settings)
+        named = {key.name: to_json(settings[key.name].value) for key in stage.parameters}
+        identity = named | {name: {"content": value} for name, value in digests.items()}
+        prints = {name: source.fingerprint for name, source in sources.items()}
+        plan = Plan(
+            stage=stage,
+            folder=self.folder / stage.name,
+            config=config,
+            settings=settings,
+            sources=sources,
+            digests=digests,
+            fingerprint=manifest.fingerprint(stage.name, stage.version, identity, prints),
+        )
+        plan = decide(plan, force=force, verify=verify)
+        self.planned[stage.name] = plan
+        return plan
+
+    def _source(self, stage: Stage, item: Input, setting: Setting) -> Source:
+        if setting.value is not None:
+            artifact = _open_named(item, setting)
+            return Source(artifact.path, artifact.fingerprint, setting.source)
+        before = self.order[: self.order.index(stage.name)] if stage.name in self.order else ()
+        for name in reversed(before):
+            plan = self.planned.get(name)
+            if plan is not None and plan.stage.output.kind == item.artifact.kind:
+                if plan.action == "skip" or name in self.finished:
+                    artifact = item.artifact.open(plan.folder)
+                    return Source(artifact.path, artifact.fingerprint, f"made by {name}")
+                return Source(plan.folder, plan.fingerprint, f"to be made by {name}", ready=False)
+        found = self._found(stage, item, before)
+        if found is not None:
+            return found
+        if item.optional:
+            return Source(None, None, "absent (optional)")
+        raise MissingInputError(missing_sentence(stage, item, self.folder))
+
+    def _found(self, stage: Stage, item: Input, before: Sequence[str]) -> Source | None:
+        """The artifact of the right kind in the run folder, else the one that other stages of the run were given."""
+        kind = item.artifact.kind
+        folders = [folder for folder in stage_folders(self.folder) if folder.name != stage.name]
+        made = [folder for folder in folders if (manifest.read_record(folder) or {}).get("kind") == kind]
+        for name in reversed(before):
+            made = [folder for folder in made if folder.name == name] or made
+        if len(made) > 1:
+            names = ", ".join(folder.name for folder in made)
+            raise UserError(
+                f"{stage.name} finds {len(made)} artifacts of kind {kind} in {self.folder} ({names}): "
+                f"choose one with {item.option} PATH."
+            )
+        if made:
+            artifact = item.artifact.open(made[0])
+            return Source(artifact.path, artifact.fingerprint, "found in the run folder")
+        given = self._given_to_others(stage, kind, folders)
+        if len(given) == 1:
+            artifact = item.artifact.open(given.popitem()[1])
+            return Source(artifact.path, artifact.fingerprint, "used by other stages of the run")
+        if len(given) > 1:
+            names = ", ".join(sorted(path.as_posix() for path in given.values()))
+            raise UserError(
+                f"stages of {self.folder} use several artifacts of kind {kind} ({names}): "
+                f"choose the one for {stage.name} with {item.option} PATH."
+            )
+        return None
+
+    def _given_to_others(self, stage: Stage, kind: str, folders: Sequence[Path]) -> dict[Path, Path]:
+        given: dict[Path, Path] = {}
+        for plan in self.planned.values():
+            for other in plan.stage.inputs:
+                source = plan.sources[other.name]
+                if other.artifact.kind == kind and source.path is not None and plan.stage.name != stage.name:
+                    given[source.path.resolve()] = source.path
+        if given:
+            return given
+        for folder in folders:
+            for entry in (manifest.read_record(folder) or {}).get("inputs", {}).values():
+                if entry and entry.get("kind") == kind and (folder / entry["path"]).is_dir():
+                    path = (folder / entry["path"]).resolve()
+                    given[path] = _short(path)
+        return given
+
+
+def decide(plan: Plan, *, force: bool = False, verify: bool = False) -> Plan:
+    """The plan with its action and the reasons, from what lies in the folder now.
+
+    Raises
+    ------
+    UserError
+        The folder holds files that no stage wrote, or edits by hand that a new run would overwrite.
+    """
+    record, progress = manifest.read_record(plan.folder), manifest.read_progress(plan.folder)
+    if record is not None and record.get("stage") == plan.stage.name:
+        return _decide_finished(plan, record, force=force, verify=verify)
+    if progress is not None:
+        same = progress.get("fingerprint") == plan.fingerprint and not progress.get("emptying")
+        if same and not force:
+            return replace(plan, action="continue", reasons=("unfinished: continuing",), kept=True)
+        changes = () if force or not progress.get("config") else differences(progress, plan)
+        return replace(plan, reasons=("unfinished: starting over", *changes))
+    foreign = manifest.payload_names(plan.folder) if plan.folder.is_dir() else []
+    if foreign and not force:
+        raise UserError(
+            f"{plan.folder} holds files that {plan.stage.name} did not write ({foreign[0]}): "
+            "choose another --run or --outputs, or pass --force to empty it."
+        )
+    return replace(plan, reasons=("not made yet",))
+
+
+def _decide_finished(plan: Plan, record: Mapping[str, Any], *, force: bool, verify: bool) -> Plan:
+    if record.get("fingerprint") == plan.fingerprint and not force:
+        damaged = manifest.damaged_files(plan.folder, record, verify=verify)
+        if damaged:
+            more = (f"and {len(damaged) - 3} more",) if len(damaged) > 3 else ()
+            return replace(plan, action="continue", reasons=(*damaged[:3], *more), kept=True)
+        return replace(plan, action="skip", reasons=("done",))
+    edited = manifest.edited_files(plan.folder, record)
+    if edited and not force:
+        raise UserError(
+            f"{plan.folder} holds edits by hand ({edited[0]}) and {plan.stage.name} would run again "
+            f"({'; '.join(differences(record, plan))}): copy the folder elsewhere, or pass --force to lose them."
+        )
+    return replace(plan, reasons=("--force",) if force else differences(record, plan))
+
+
+def differences(record: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
+    """Why what a record describes is not what the plan would make."""
+    reasons = []
+    if record.get("stage_version") != plan.stage.version:
+        reasons.append(f"stage version {record.get('stage_version')} -> {plan.stage.version}")
+    old, new = record.get("config", {}), plan.config_json
+    reasons += [
+        f"{name}: {shown(old[name])} -> {shown(new[name])}" for name in new if name in old and old[name] != new[name]
+    ]
+    reasons += [f"{name}: new setting ({shown(new[name])})" for name in new if name not in old]
+    reasons += [f"{name}: no longer a setting" for name in old if name not in new]
+    old_digests = record.get("digests", {})
+    reasons += [
+        f"{name} changed"
+        for name, value in plan.digests.items()
+        if old_digests.get(name) != value and old.get(name) == new.get(name)
+    ]
+    for name, source in plan.sources.items():
+        reasons += _input_difference(name, record.get("inputs", {}).get(name), source, plan)
+    return tuple(reasons) or ("made from something else",)
+
+
+def _input_difference(name: str, entry: Mapping[str, Any] | None, source: Source, plan: Plan) -> list[str]:
+    old = entry.get("fingerprint") if entry else None
+    if old == source.fingerprint:
+        return []
+    if source.path is None:
+        return [f"input {name} is gone"]
+    if entry is None:
+        return [f"input {name} is new: {_short(source.path)}"]
+    before = (plan.folder / entry["path"]).resolve()
+    if before != source.path.resolve():
+        return [f"input {name}: {_short(before)} -> {_short(source.path)}"]
+    if not source.ready:
+        return [f"input {name} will change: {source.path.name} runs again"]
+    artifact = Artifact(source.path)
+    if artifact.edited:
+        return [f"input {name} changed: {artifact.edited[0]} edited by hand"]
+    maker = artifact.record.get("stage")
+    return [f"input {name} changed: {past_tense(maker)}" if maker else f"input {name} changed: edited"]
+
+
+def past_tense(stage: str) -> str:
+    """What it is called when a stage has run again."""
+    return "trained again" if stage.startswith("train-") else "made again"
+
+
+def missing_sentence(stage: Stage, item: Input, folder: Path) -> str:
+    """One sentence for an input that is not there: what, where, and the command that makes it."""
+    what = f"{item.artifact.title} ({item.artifact.kind})"
+    for name in item.artifact.made_by:
+        if manifest.read_progress(folder / name) and manifest.read_record(folder / name) is None:
+            return (
+                f"{stage.name} needs {what} and {folder / name} is unfinished: "
+                f"`python cli.py {name} --run {folder.name}` continues it."
+            )
+    commands = " or ".join(f"`python cli.py {name} --run {folder.name}`" for name in item.artifact.made_by)
+    make = f"make it with {commands}, or name one" if commands else "name one"
+    return f"{stage.name} needs {what} and {folder} has none: {make} with {item.option} PATH."
+
+
+def stage_folders(folder: Path) -> list[Path]:
+    """Folders of a run that a stage finished."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry for entry in folder.iterdir() if (entry / manifest.RECORD).is_file())
+
+
+def _open_named(item: Input, setting: Setting) -> Artifact:
+    try:
+        return item.artifact.open(setting.value)
+    except UserError as error:
+        raise UserError(f"{item.name} ({setting.source}): {error}") from None
+
+
+def _input_parameter(item: Input) -> Parameter:
+    return Parameter(item.name, Path | None, None, item.artifact.title)
+
+
+def _digests(stage: Stage, config: Any, settings: Mapping[str, Setting]) -> dict[str, str]:
+    digests = {}
+    for key in stage.parameters:
+        value = settings[key.name].value
+        if key.content and isinstance(value, (str, Path)) and Path(value).exists():
+            digests[key.name] = manifest.content_digest(Path(value))
+    if stage.depends is not None:
+        digests |= dict(stage.depends(config))
+    return digests
+
+
+def _short(path: Path) -> Path:
+    """Path relative to the working folder when it lies inside it."""
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,74 @@
+"""What commands print: plans, outcomes, tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
+
+from pipeline.graph import Plan
+from pipeline.runner import Outcome
+from pipeline.values import shown
+
+VERBS = {"skip": "nothing to do", "run": "would run", "continue": "would continue"}
+
+
+def print_plan(plan: Plan) -> None:
+    """Print everything that is decided about a stage: action and reasons, settings, inputs, output folder."""
+    click.echo(f"{plan.stage.name} -> {plan.folder}")
+    click.echo(f"  {VERBS[plan.action]}: {'; '.join(plan.reasons)}")
+    rows = [("setting", "value", "from")]
+    rows += [
+        (key.name, shown(plan.settings[key.name].value), plan.settings[key.name].source)
+        for key in plan.stage.parameters
+    ]
+    print_columns(rows)
+    if plan.sources:
+        rows = [("input", "path", "fingerprint", "from")]  # type: ignore[list-item]
+        for name, source in plan.sources.items():
+            path = "-" if source.path is None else source.path.as_posix()
+            rows.append((name, path, (source.fingerprint or "-")[:12], source.origin))  # type: ignore[arg-type]
+        print_columns(rows)
+    click.echo(f"  fingerprint {plan.fingerprint[:12]}")
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text as columns, indented."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def figures_text(figures: Mapping[str, float | int | str]) -> str:
+    """Key figures in one line."""
+    return ", ".join(f"{name} {format_number(value)}" for name, value in figures.items())
+
+
+def format_number(value: float | int | str) -> str:
+    """Figure with four significant digits at most after the point."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Print what became of one stage."""
+    figures = f" ({figures_text(outcome.figures)})" if outcome.figures else ""
+    what = "nothing to do" if outcome.action == "skip" else f"done in {outcome.seconds:.1f} s"
+    click.echo(f"{outcome.stage}: {what}{figures}: {outcome.folder}")
+
+
+def print_outcomes(outcomes: Iterable[Outcome]) -> None:
+    """Print the closing table of a chain."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
+    for name in ("stage", "what", "seconds", "why", "figures", "output"):
+        table.add_column(name, justify="right" if name == "seconds" else "left", overflow="fold")
+    for outcome in outcomes:
+        table.add_row(
+            outcome.stage,
+            "skipped" if outcome.action == "skip" else "ran",
+            "" if outcome.action == "skip" else f"{outcome.seconds:.1f}",
+            "; ".join(outcome.reasons),
+            figures_text(outcome.figures),
+            outcome.folder.as_posix(),
+        )
+    Console().print(table)

@@ -1,0 +1,161 @@
+"""Runs a planned stage: lock, folder, function, record. A folder ends up finished or can be continued."""
+
+import os
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import manifest
+from pipeline.artifacts import Artifact, Writer
+from pipeline.errors import RunError, UserError, exit_code_of, is_disk_full
+from pipeline.executor import Executor
+from pipeline.graph import Action, Plan, decide
+from pipeline.progress import Display
+from pipeline.stage import Context
+from pipeline.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage."""
+
+    stage: str
+    folder: Path
+    action: Action
+    reasons: tuple[str, ...]
+    seconds: float = 0.0
+    figures: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+def execute(plan: Plan, executor: Executor, display: Display, *, force: bool = False, verify: bool = False) -> Outcome:
+    """Run the stage unless it is done.
+
+    Raises
+    ------
+    UserError
+        The folder is in use, or the stage refuses its input.
+    RunError
+        The stage failed; for an unexpected exception the traceback is in the folder's error.log.
+    """
+    if plan.action == "skip":
+        return _skipped(plan)
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            stack.enter_context(manifest.locked(plan.folder))
+            for source in plan.sources.values():
+                if source.path is not None:
+                    stack.enter_context(manifest.locked(source.path, shared=True))
+            plan = decide(plan, force=force, verify=verify)  # another run may have finished it meanwhile
+            return _skipped(plan) if plan.action == "skip" else _run(plan, executor, display, verify=verify)
+    except Exception as error:
+        raise readable(error, plan.folder, plan.stage.name) from error
+
+
+def _skipped(plan: Plan) -> Outcome:
+    record = manifest.read_record(plan.folder) or {}
+    return Outcome(plan.stage.name, plan.folder, "skip", plan.reasons, figures=record.get("figures", {}))
+
+
+def _run(plan: Plan, executor: Executor, display: Display, *, verify: bool) -> Outcome:
+    started, clock = datetime.now(UTC), time.perf_counter()
+    _prepare(plan, started)
+    context = Context(
+        executor=executor,
+        tracker=Tracker(plan.folder / manifest.TRACK),
+        verify=verify,
+        quiet=display.quiet,
+        display=display,
+    )
+    inputs = {
+        item.name: None if (path := plan.sources[item.name].path) is None else item.artifact.open(path)
+        for item in plan.stage.inputs
+    }
+    out: Writer[Artifact] = Writer(plan.folder, plan.fingerprint)
+    plan.stage.call(plan.config, inputs, out, context)
+    seconds = time.perf_counter() - clock
+    manifest.write_json(plan.folder / manifest.RECORD, _record(plan, out, started, seconds))
+    (plan.folder / manifest.PROGRESS).unlink(missing_ok=True)
+    return Outcome(plan.stage.name, plan.folder, plan.action, plan.reasons, seconds, out.figures)
+
+
+def _prepare(plan: Plan, started: datetime) -> None:
+    """Make the folder ready: its content kept or removed, the fingerprint of what it is to become written down."""
+    progress = {
+        "stage": plan.stage.name,
+        "stage_version": plan.stage.version,
+        "fingerprint": plan.fingerprint,
+        "config": plan.config_json,
+        "digests": dict(plan.digests),
+        "inputs": _inputs(plan),
+        "started": started.isoformat(timespec="seconds"),
+    }
+    path = plan.folder / manifest.PROGRESS
+    if not plan.kept:
+        manifest.write_json(path, {**progress, "emptying": True})
+        manifest.empty_folder(plan.folder)
+    manifest.write_json(path, progress)
+    (plan.folder / manifest.RECORD).unlink(missing_ok=True)
+    (plan.folder / manifest.ERROR_LOG).unlink(missing_ok=True)
+
+
+def _inputs(plan: Plan) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    for item in plan.stage.inputs:
+        source = plan.sources[item.name]
+        entries[item.name] = source.path and {
+            "kind": item.artifact.kind,
+            "path": Path(os.path.relpath(source.path.resolve(), plan.folder.resolve())).as_posix(),
+            "fingerprint": source.fingerprint,
+        }
+    return entries
+
+
+def _record(plan: Plan, out: Writer[Artifact], started: datetime, seconds: float) -> dict[str, Any]:
+    return {
+        "kind": plan.stage.output.kind,
+        "schema": plan.stage.output.schema,
+        "stage": plan.stage.name,
+        "stage_version": plan.stage.version,
+        "fingerprint": plan.fingerprint,
+        "config": plan.config_json,
+        "digests": dict(plan.digests),
+        "inputs": _inputs(plan),
+        "seed": plan.config_json.get("seed"),
+        "versions": manifest.package_versions(),
+        "commit": manifest.git_commit(),
+        "figures": out.figures,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "continued": plan.kept,
+        "files": manifest.payload_listing(plan.folder),
+    }
+
+
+def readable(error: Exception, folder: Path, stage: str) -> Exception:
+    """The error as one sentence for a user; errors that already are one, and all while debugging, stay as they are."""
+    if exit_code_of(error) is not None or os.environ.get("GANFOUNDRY_DEBUG"):
+        return error
+    again = "then run the same command again, it continues"
+    if is_disk_full(error):
+        return RunError(f"disk full while {stage} was writing {folder} ({error}): free some space, {again}.")
+    if isinstance(error, MemoryError):
+        return RunError(f"not enough memory for {stage}: use fewer --workers or smaller settings, {again}.")
+    if isinstance(error, PermissionError):
+        return UserError(f"{error.filename or folder}: permission denied; choose another folder with --outputs.")
+    text = "".join(traceback.format_exception(error))
+    with suppress(OSError):
+        (folder / manifest.ERROR_LOG).write_text(text, "utf-8")
+        return RunError(f"{stage} failed ({_brief(error)}); the traceback is in {folder / manifest.ERROR_LOG}.")
+    return RunError(f"{stage} failed ({_brief(error)}); GANFOUNDRY_DEBUG=1 shows the traceback.")
+
+
+def _brief(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
