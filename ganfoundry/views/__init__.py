@@ -5,9 +5,6 @@ from ganfoundry.views.codes import (
     ViewCode,
     ViewCodeSet,
     azimuth_bin,
-    circular_distance,
-    circular_mean,
-    circular_std,
     early_layers,
 )
 from ganfoundry.views.proposal import Candidates, PoseEstimates, choose_codes, empty_bins, measure_candidates
@@ -20,9 +17,6 @@ __all__ = [
     "ViewCodeSet",
     "azimuth_bin",
     "choose_codes",
-    "circular_distance",
-    "circular_mean",
-    "circular_std",
     "early_layers",
     "empty_bins",
     "measure_candidates",

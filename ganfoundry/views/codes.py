@@ -1,4 +1,4 @@
-"""Viewpoint codes: what they are, how they are stored, and statistics of angles.
+"""Viewpoint codes: what they are and how they are stored.
 
 GANverse3D (Zhang et al. 2021, section 3.1): the styles of the layers that work at 4 and 8 px hold the camera, all later
 styles hold the object. One view latent, fed to the early layers, therefore shows every object from one camera.
@@ -31,29 +31,6 @@ _LARGEST_FILE: Final = 64 * 2**20
 def azimuth_bin(azimuth: ArrayLike) -> NDArray[np.int64]:
     """Bin 0 .. 11 of azimuths in degrees (any shape)."""
     return (np.floor((np.asarray(azimuth, np.float64) + 15) / 30) % BINS).astype(np.int64)
-
-
-def circular_mean(degrees: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
-    """Direction of the mean unit vector, degrees in [0, 360)."""
-    radians = np.deg2rad(np.asarray(degrees, np.float64))
-    mean = np.rad2deg(np.arctan2(np.sin(radians).mean(axis), np.cos(radians).mean(axis))) % 360
-    return np.where(mean >= 360, 0.0, mean)  # -1e-17 % 360 rounds to 360
-
-
-def circular_std(degrees: ArrayLike, axis: int = -1) -> NDArray[np.float64]:
-    """Circular standard deviation sqrt(-2 ln R) in degrees, R the length of the mean unit vector.
-
-    Mardia and Jupp, "Directional Statistics" (2000), equation 2.3.11. For small spreads it is the ordinary standard
-    deviation; for uniform angles it grows without bound.
-    """
-    radians = np.deg2rad(np.asarray(degrees, np.float64))
-    length = np.hypot(np.sin(radians).mean(axis), np.cos(radians).mean(axis))
-    return np.rad2deg(np.sqrt(-2 * np.log(np.clip(length, 1e-12, 1))))
-
-
-def circular_distance(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Angle between two directions, degrees in [0, 180]."""
-    return np.abs((np.asarray(a, np.float64) - np.asarray(b, np.float64) + 180) % 360 - 180)
 
 
 def early_layers(layer_names: Sequence[str], prefixes: Iterable[str] = ("b4", "b8")) -> tuple[str, ...]:

@@ -12,14 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfoundry.errors import InputError, RunError
-from ganfoundry.views.codes import (
-    BINS,
-    ViewCode,
-    azimuth_bin,
-    circular_distance,
-    circular_mean,
-    circular_std,
-)
+from ganfoundry.metrics import angle_difference, circular_mean, circular_std
+from ganfoundry.views.codes import BINS, ViewCode, azimuth_bin
 
 
 @dataclass(frozen=True)
@@ -83,14 +77,14 @@ class Candidates:
     @classmethod
     def measure(cls, estimates: list[PoseEstimates]) -> Self:
         """Summarise one list entry for each candidate."""
-        azimuth = np.array([circular_mean(e.azimuth) for e in estimates])
+        azimuth = np.nan_to_num(np.array([circular_mean(e.azimuth) for e in estimates]))  # nan: no direction at all
         return cls(
             azimuth=azimuth,
-            azimuth_std=np.array([circular_std(e.azimuth) for e in estimates]),
+            azimuth_std=np.array([min(circular_std(e.azimuth), 360.0) for e in estimates]),
             elevation=np.array([np.median(e.elevation) for e in estimates], np.float64),
             distance=np.array([np.median(e.distance) for e in estimates], np.float64),
             flip_share=np.array(
-                [(circular_distance(e.azimuth, a) > 90).mean() for e, a in zip(estimates, azimuth, strict=True)]
+                [(np.abs(angle_difference(e.azimuth, a)) > 90).mean() for e, a in zip(estimates, azimuth, strict=True)]
             ),
             area_spread=np.array([np.std(e.area) / max(float(np.mean(e.area)), 1e-6) for e in estimates]),
             confidence=np.array([np.mean(e.confidence) for e in estimates], np.float64),
@@ -172,13 +166,13 @@ def choose_codes(
             "raise --num-candidates or --truncation, or train the generator longer"
         )
     bins = azimuth_bin(candidates.azimuth)
-    off_centre = circular_distance(candidates.azimuth, 30.0 * bins)
+    off_centre = np.abs(angle_difference(candidates.azimuth, 30.0 * bins))
     cost = candidates.cost(elevation) + 15 * (off_centre > 15 - margin)
     chosen: list[int] = []
     for k in range(BINS):
         pool = np.flatnonzero((bins == k) & (candidates.azimuth_std <= largest_std))
         picks = _pick(pool[np.argsort(cost[pool], kind="stable")], candidates.azimuth, per_bin)
-        chosen += sorted(picks, key=lambda i: float((candidates.azimuth[i] - 30 * k + 180) % 360))
+        chosen += sorted(picks, key=lambda i: angle_difference(candidates.azimuth[i], 30 * k))
     return chosen
 
 
@@ -186,7 +180,7 @@ def _pick(ranked: NDArray[np.int64], azimuth: NDArray[np.float64], count: int, a
     picks: list[int] = []
     waiting: list[int] = []
     for candidate in ranked.tolist():
-        near = any(circular_distance(azimuth[candidate], azimuth[other]) < apart for other in picks)
+        near = any(abs(angle_difference(azimuth[candidate], azimuth[other])) < apart for other in picks)
         (waiting if near else picks).append(candidate)
     return (picks + waiting)[:count]
 

@@ -1,8 +1,10 @@
 """Renders as training data of the annotator, and what is done to them so that it also understands generated images."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    pass
+from ganfoundry.worlds.annotator import AnnotatorConfig
+from ganfoundry.worlds.base import World
 
 
 @dataclass(frozen=True)
@@ -189,3 +191,32 @@ def augment(batch: Batch, keypoint_mirror: Tensor, generator: torch.Generator) -
     strength = uniform(1, 1, 1) * (uniform() < 0.6)[:, None, None, None]
     noise = normal(*batch.image.shape[1:]) * uniform(1, 1, 1, high=0.08)
     return replace(batch, image=smear(batch.image, strength * uniform(1, 5, 5), noise))
+
+
+def render_samples(world: World, seeds: Iterable[int], resolution: int = 64) -> Renders:
+    """Render the single objects of some seeds with their labels."""
+    types = {name: index for index, name in enumerate(world.body_types)}
+    samples = [world.render(seed, resolution) for seed in seeds]
+    about = [sample.attributes[0] for sample in samples]
+    return Renders(
+        image=np.stack([sample.image for sample in samples]),
+        parts=np.stack([sample.parts for sample in samples]),
+        keypoints=np.stack([sample.keypoints[0] for sample in samples]),
+        azimuth=np.array([sample.camera.azimuth for sample in samples], np.float32),
+        elevation=np.array([sample.camera.elevation for sample in samples], np.float32),
+        distance=np.array([sample.camera.distance for sample in samples], np.float32),
+        body=np.array([types[item["body_type"]] for item in about], np.int64),
+        paint=np.array([item["paint_rgb"] for item in about], np.float32),
+    )
+
+
+def annotator_config(world: World, name: str) -> AnnotatorConfig:
+    """Describe an annotator for a world; `name` is the world's."""
+    schema = world.schema
+    return AnnotatorConfig(
+        world=name,
+        parts=schema.parts,
+        keypoints=schema.keypoints,
+        body_types=world.body_types,
+        keypoint_mirror=tuple(int(k) for k in schema.flip_permutation()),
+    )

@@ -20,7 +20,7 @@ from torch.nn import functional
 from ganfoundry.data.seeds import TRAIN, sample_integer
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.labels.schema import PartSchema
-from ganfoundry.views.codes import circular_distance
+from ganfoundry.metrics import angle_difference, mean_iou, pck
 from ganfoundry.worlds.annotator import ELEVATION_SCALE, Annotation, AnnotatorNet, AnnotatorOutput
 from ganfoundry.worlds.annotator_data import Batch, Renders, augment, to_batch
 
@@ -190,14 +190,6 @@ def _restore(path: Path, net: AnnotatorNet, optimiser: torch.optim.AdamW, recipe
     return int(header["step"])
 
 
-def part_iou(predicted: NDArray[np.uint8], exact: NDArray[np.uint8], classes: int) -> NDArray[np.float64]:
-    """Intersection over union of every class over all pixels of all maps, (classes,); NaN where neither has it."""
-    pairs = exact.astype(np.int64) * classes + predicted
-    table = np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes).astype(np.float64)
-    union = table.sum(0) + table.sum(1) - table.diagonal()
-    return np.divide(table.diagonal(), union, out=np.full(classes, np.nan), where=union > 0)
-
-
 def evaluate(found: Annotation, exact: Renders, schema: PartSchema) -> dict[str, float]:
     """Errors of annotations against exact labels.
 
@@ -212,13 +204,11 @@ def evaluate(found: Annotation, exact: Renders, schema: PartSchema) -> dict[str,
     figures = {"images": float(len(exact))}
     for level in ("fine", *schema.levels):
         table = schema.merge(level)
-        iou = part_iou(table[found.parts], table[exact.parts], len(schema.names(level)))
-        figures[f"miou_{level}"] = float(np.nanmean(iou))
-    azimuth = circular_distance(found.azimuth, exact.azimuth)
+        figures[f"miou_{level}"] = mean_iou(table[exact.parts], table[found.parts], len(schema.names(level)))
+    azimuth = np.abs(angle_difference(found.azimuth, exact.azimuth))
     elevation = np.abs(found.elevation - exact.elevation)
     distance = np.abs(found.distance / exact.distance - 1)
-    offset = np.linalg.norm(found.keypoints[..., :2] - exact.keypoints[..., :2], axis=2)
-    offset = offset[exact.keypoints[..., 2] == 2] / exact.image.shape[1]
+    side = exact.image.shape[1]
     return figures | {
         "azimuth_median_error": float(np.median(azimuth)),
         "azimuth_mean_error": float(azimuth.mean()),
@@ -227,7 +217,7 @@ def evaluate(found: Annotation, exact: Renders, schema: PartSchema) -> dict[str,
         "distance_median_error": float(np.median(distance)),
         "body_type_accuracy": float((found.body_type == exact.body).mean()),
         "paint_error": float(np.abs(found.paint - exact.paint).mean()),
-        "pck_5": float((offset <= 0.05).mean()),
-        "pck_10": float((offset <= 0.10).mean()),
+        "pck_5": pck(exact.keypoints, found.keypoints, 0.05, side, hidden=False),
+        "pck_10": pck(exact.keypoints, found.keypoints, 0.10, side, hidden=False),
         "visibility_accuracy": float((found.keypoints[..., 2] == exact.keypoints[..., 2]).mean()),
     }

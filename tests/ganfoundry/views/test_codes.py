@@ -1,11 +1,8 @@
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ganfoundry.errors import InputError
 from ganfoundry.views import (
@@ -13,9 +10,6 @@ from ganfoundry.views import (
     ViewCode,
     ViewCodeSet,
     azimuth_bin,
-    circular_distance,
-    circular_mean,
-    circular_std,
     early_layers,
 )
 
@@ -36,32 +30,6 @@ def codes():
 def test_bins_follow_the_convention():
     assert azimuth_bin([0, 14.9, 15, 344.9, 345, 359.9, -15, -15.1, 720]).tolist() == [0, 0, 1, 11, 0, 0, 0, 11, 0]
     assert azimuth_bin(30 * np.arange(BINS)).tolist() == list(range(BINS))
-
-
-@given(st.lists(st.floats(-1000, 1000), min_size=1, max_size=20), st.floats(-360, 360))
-def test_circular_statistics_turn_with_the_angles(angles, turn):
-    angles = np.array(angles)
-    assert circular_std(angles + turn) == pytest.approx(circular_std(angles), abs=1e-3, rel=1e-3)
-    length = abs(np.exp(1j * np.deg2rad(angles)).mean())
-    if length > 1e-3:  # otherwise there is no mean direction
-        assert circular_distance(circular_mean(angles + turn), circular_mean(angles) + turn) < 1e-6 / length
-
-
-def test_circular_statistics_on_cases_worked_by_hand():
-    assert circular_mean([350, 10]) == pytest.approx(0, abs=1e-9)
-    assert circular_mean([80, 100]) == pytest.approx(90)
-    assert circular_std([123.0] * 5) == pytest.approx(0, abs=1e-5)
-    # Two directions 2 d apart have the mean length cos d.
-    assert circular_std([-30, 30]) == pytest.approx(math.degrees(math.sqrt(-2 * math.log(math.cos(math.radians(30))))))
-    narrow = np.random.default_rng(1).normal(200, 5, 20000)
-    assert circular_std(narrow) == pytest.approx(5, rel=0.03)
-    assert circular_std([0, 90, 180, 270]) > 300
-    assert circular_distance(350, 20) == 30
-    assert circular_mean([[0, 10], [350, 350]]).tolist() == pytest.approx([5, 350])
-
-
-def test_mean_stays_below_a_full_turn():
-    assert 0 <= circular_mean([-1e-15, -1e-15]) < 360
 
 
 def test_early_layers():

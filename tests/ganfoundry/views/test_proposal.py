@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from ganfoundry.errors import InputError, RunError
+from ganfoundry.metrics import angle_difference
 from ganfoundry.views import (
     BINS,
     Candidates,
     PoseEstimates,
     azimuth_bin,
     choose_codes,
-    circular_distance,
     empty_bins,
     measure_candidates,
 )
@@ -121,7 +121,7 @@ def test_codes_say_how_they_were_labelled():
     assert [code.how for code in codes].count("proposed and confirmed") == 1
     moved = next(code for code in codes if code.how == "hand")
     assert moved.bin == 11
-    assert circular_distance(moved.azimuth, 0) < 2
+    assert abs(angle_difference(moved.azimuth, 0)) < 2
 
 
 @pytest.mark.parametrize(("bins", "words"), [({99: 0}, "99"), ({0: 12}, "0 to 11"), ({0: -1, 1: -1}, "without a code")])

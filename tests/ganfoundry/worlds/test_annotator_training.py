@@ -15,7 +15,6 @@ from ganfoundry.worlds.annotator_training import (
     fit,
     keypoint_targets,
     one_cycle,
-    part_iou,
     part_weights,
 )
 
@@ -171,14 +170,6 @@ def test_rare_parts_weigh_more():
     weights = part_weights(parts, 4)
     assert weights[0] < weights[1] < weights[2]
     assert torch.isfinite(weights).all()
-
-
-def test_part_iou_against_a_naive_count():
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 4, (2, 3, 8, 8)).astype(np.uint8)
-    expected = [((a == k) & (b == k)).sum() / ((a == k) | (b == k)).sum() for k in range(4)]
-    np.testing.assert_allclose(part_iou(a, b, 5)[:4], expected)
-    assert np.isnan(part_iou(a, b, 5)[4])
 
 
 def exact_annotation(renders):
