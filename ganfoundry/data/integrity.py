@@ -31,12 +31,8 @@ MAX_CHUNK_BYTES = 1 << 26
 """Largest uncompressed size of one chunk (64 MiB): a 4096 x 4096 RGB image of bytes fits."""
 MAX_DIMENSIONS = 8
 ALLOWED_KINDS = "biuf"  # bool, signed, unsigned, float: fixed size, no references, no variable-length data
-ALLOWED_FILTERS = {
-    h5py.h5z.FILTER_DEFLATE,
-    h5py.h5z.FILTER_SHUFFLE,
-    h5py.h5z.FILTER_FLETCHER32,
-    h5py.h5z.FILTER_LZF,
-}
+ALLOWED_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+"""Not lzf: a stream that ends early leaves the rest of the chunk as uninitialised memory, without an error."""
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

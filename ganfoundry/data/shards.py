@@ -2,7 +2,7 @@
 
 A shard is built in memory and written by ordinary calls, so HDF5 never holds a half-written file open: kill -9 and a
 full disk leave whole shards and nothing else.  ``('v110', 'v110')`` plus fletcher32 puts a checksum on all metadata and
-all data.  Every row is a pure function of the configuration and its row number; a run that is interrupted and
+all data; there is no compression, which gains little on images and costs reading speed.  Every row is a pure function of the configuration and its row number; a run that is interrupted and
 continued, by any number of workers, ends with the same bytes.
 
     folder/config.json      rows, rows per shard, key of the configuration
@@ -57,8 +57,6 @@ def write_shard(
     index: int,
     arrays: Mapping[str, npt.NDArray[Any]],
     first_row: int,
-    *,
-    compression: str | None = None,
 ) -> dict[str, Any]:
     """Write one shard whole; safe to call from any process, and twice.
 
@@ -72,8 +70,6 @@ def write_shard(
         Field name -> array (rows, ...) of bool, integers or floats; all with the same number of rows.
     first_row : int
         Row number, in the whole data set, of the first row.
-    compression : {None, "lzf"}
-        Per chunk.
 
     Returns
     -------
@@ -88,7 +84,7 @@ def write_shard(
         If the file cannot be written (disk full); nothing is left behind.
     """
     fields = {name: parse_field(name, array.dtype.str, array.shape[1:]) for name, array in sorted(arrays.items())}
-    image = encode_shard(arrays, first_row, compression=compression)
+    image = encode_shard(arrays, first_row)
     temporary = f".tmp-{os.getpid()}-{index:05d}-{secrets.token_hex(4)}"
     write_whole(shard_path(folder, index), image, temporary=temporary)
     rows = len(next(iter(arrays.values())))
@@ -98,7 +94,7 @@ def write_shard(
     return receipt
 
 
-def encode_shard(arrays: Mapping[str, npt.NDArray[Any]], first_row: int, *, compression: str | None = None) -> bytes:
+def encode_shard(arrays: Mapping[str, npt.NDArray[Any]], first_row: int) -> bytes:
     """Return the bytes of a shard; the same arrays give the same bytes.
 
     Parameters and errors are those of :func:`write_shard`.
@@ -106,8 +102,6 @@ def encode_shard(arrays: Mapping[str, npt.NDArray[Any]], first_row: int, *, comp
     lengths = {len(array) for array in arrays.values()}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"a shard needs fields with the same number of rows >= 1, got {sorted(lengths)}")
-    if compression not in (None, "lzf"):
-        raise ValueError(f"compression is None or 'lzf', got {compression!r}")
     size = sum(array.nbytes for array in arrays.values())
     # block_size is the step in which the memory grows.
     options = {"driver": "core", "backing_store": False, "block_size": max(1 << 16, min(size, 1 << 26))}
@@ -124,7 +118,6 @@ def encode_shard(arrays: Mapping[str, npt.NDArray[Any]], first_row: int, *, comp
                 data=np.ascontiguousarray(array, dtype),
                 chunks=chunks,
                 fletcher32=True,
-                compression=compression,
                 track_times=False,
             )
         file.flush()

@@ -32,13 +32,13 @@ def make_row(row, root=0):
     }
 
 
-def make_folder(folder, rows=50, rows_per_shard=16, key=KEY, compression=None, verify=False, report=None):
+def make_folder(folder, rows=50, rows_per_shard=16, key=KEY, verify=False, report=None):
     """Continue, or begin, a folder of shards; return the numbers of the shards written."""
     written = []
     with ShardFolder(folder, rows, rows_per_shard, key) as shards:
         for task in shards.pending(verify):
             arrays = make_rows(task.rows)
-            shards.acknowledge(write_shard(folder, task.index, arrays, task.first, compression=compression))
+            shards.acknowledge(write_shard(folder, task.index, arrays, task.first))
             written.append(task.index)
             if report:
                 report(task.index)

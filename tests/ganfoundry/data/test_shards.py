@@ -14,7 +14,7 @@ from make_shards import KEY, folder_bytes, make_folder, make_rows
 
 from ganfoundry.data.index import check_index
 from ganfoundry.data.manifest import Plan, load_plan, load_records
-from ganfoundry.data.shards import ShardFolder, ShardReader, ShardTask, encode_shard, write_shard
+from ganfoundry.data.shards import ShardFolder, ShardReader, ShardTask, write_shard
 from ganfoundry.errors import InputError, RunError
 
 names = st.text(string.ascii_lowercase + string.digits + "_", min_size=1, max_size=12).map(lambda s: "f" + s)
@@ -32,14 +32,14 @@ def tables(draw):
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(tables(), st.integers(1, 8), st.sampled_from([None, "lzf"]))
-def test_what_is_written_is_read_bit_by_bit(tmp_path_factory, table, rows_per_shard, compression):
+@given(tables(), st.integers(1, 8))
+def test_what_is_written_is_read_bit_by_bit(tmp_path_factory, table, rows_per_shard):
     folder = tmp_path_factory.mktemp("t")
     rows = len(next(iter(table.values())))
     with ShardFolder(folder, rows, rows_per_shard, "k") as shards:
         for task in shards.pending():
             part = {name: array[task.first : task.stop] for name, array in table.items()}
-            shards.acknowledge(write_shard(folder, task.index, part, task.first, compression=compression))
+            shards.acknowledge(write_shard(folder, task.index, part, task.first))
         shards.finish()
     reader = ShardReader(folder)
     reader.verify()
@@ -93,11 +93,6 @@ def test_what_shards_do_not_store_is_refused(tmp_path, arrays, error):
     with pytest.raises(error):
         write_shard(tmp_path, 0, arrays, 0)
     assert os.listdir(tmp_path) == []
-
-
-def test_unknown_compression_is_refused():
-    with pytest.raises(ValueError, match="lzf"):
-        encode_shard({"a": np.zeros(3)}, 0, compression="gzip")
 
 
 @given(st.integers(1, 500), st.integers(1, 600))
