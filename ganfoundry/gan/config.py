@@ -8,6 +8,8 @@ from typing import Any
 
 SMALL_CHANNELS: Mapping[int, int] = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32, 128: 16, 256: 8}
 ARCHITECTURES = ("skip", "resnet", "orig")
+MAX_RESOLUTION = 8192
+MAX_LAYERS = 64
 
 
 def resolutions(resolution: int) -> list[int]:
@@ -16,10 +18,10 @@ def resolutions(resolution: int) -> list[int]:
     Raises
     ------
     ValueError
-        If the resolution is not a power of two of at least 4.
+        If the resolution is not a power of two from 4 to 8192.
     """
-    if resolution < 4 or resolution & (resolution - 1):
-        raise ValueError(f"the resolution must be a power of two, 4 or more, got {resolution}")
+    if not 4 <= resolution <= MAX_RESOLUTION or resolution & (resolution - 1):
+        raise ValueError(f"the resolution must be a power of two from 4 to {MAX_RESOLUTION}, got {resolution}")
     return [1 << exponent for exponent in range(2, resolution.bit_length())]
 
 
@@ -155,10 +157,12 @@ def _complete(channels: Mapping[int, int], resolution: int) -> dict[int, int]:
     return plan
 
 
-def _positive(config: object, *names: str) -> None:
+def _positive(config: GeneratorConfig | DiscriminatorConfig, *names: str) -> None:
     wrong = [f"{name} = {getattr(config, name)}" for name in names if not getattr(config, name) > 0]
     if wrong:
         raise ValueError(f"must be positive: {', '.join(wrong)}")
+    if config.num_mapping_layers > MAX_LAYERS:
+        raise ValueError(f"num_mapping_layers is at most {MAX_LAYERS}, got {config.num_mapping_layers}")
 
 
 def _plain(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ sums of slices, the filter folded into the weights as a 6x6 transposed kernel or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -35,11 +36,11 @@ def resample_kernel(taps: Sequence[float]) -> Tensor:
     ValueError
         If there are fewer than two taps, or their sum is zero or not finite.
     """
-    line = torch.tensor([float(tap) for tap in taps], dtype=torch.float64)
-    total = line.sum()
-    if line.numel() < 2 or not torch.isfinite(total) or total.abs() < 1e-12:
+    line = [float(tap) for tap in taps]
+    total = sum(line)
+    if len(line) < 2 or not math.isfinite(total) or abs(total) < 1e-12:
         raise ValueError(f"a resample filter needs two taps or more with a non-zero, finite sum, got {list(taps)}")
-    return (torch.outer(line, line) / total.square()).float()
+    return torch.tensor([[a / total * (b / total) for b in line] for a in line], dtype=torch.float32)
 
 
 def fir(x: Tensor, kernel: Tensor, padding: tuple[int, int], *, gain: float = 1.0, down: int = 1) -> Tensor:

@@ -1,0 +1,324 @@
+"""Read and write generators.
+
+Read: networks that ship with the package (by name), this project's safetensors files and folders of them, safetensors
+files under the names of stylegan2-ada-pytorch or stylegan2-pytorch, and .pt files of rosinality/stylegan2-pytorch.
+NVIDIA's .pkl files are refused, not unpickled: loading one would run code stored in it.
+
+Written: ``generator.safetensors`` and ``discriminator.safetensors`` with the configuration in their metadata, and
+``card.json`` with their sha256. Safetensors files have no checksum of their own, so a file that does not match its
+card is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ganfoundry import weights
+from ganfoundry.errors import InputError
+from ganfoundry.gan import rosinality
+from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
+from ganfoundry.gan.discriminator import Discriminator
+from ganfoundry.gan.infer import infer_config, infer_discriminator_config
+from ganfoundry.gan.stylegan2 import Generator
+from ganfoundry.gan.train_data import write_atomically
+
+GENERATOR_FORMAT = "ganfoundry-generator-1"
+DISCRIMINATOR_FORMAT = "ganfoundry-discriminator-1"
+MAX_BYTES = 8 << 30
+READABLE = (
+    "a name of ganfoundry.weights, a folder with generator.safetensors, a .safetensors file, "
+    "or a .pt file of rosinality/stylegan2-pytorch"
+)
+Config = TypeVar("Config", GeneratorConfig, DiscriminatorConfig)
+Network = TypeVar("Network", Generator, Discriminator)
+_LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # a pickled magic number opens torch's old format
+
+
+@dataclass(frozen=True)
+class LoadedGan:
+    """A generator read from somewhere, in evaluation mode, float32, without gradients.
+
+    Parameters
+    ----------
+    generator : Generator
+        On the CPU.
+    discriminator : Discriminator or None
+        Where the source has one.
+    sha256 : str
+        Of the file that holds the generator: its identity.
+    description : str
+        One line for people.
+    notes : tuple of str
+        What was not in the file and had to be assumed.
+    card : dict
+        Contents of card.json, empty without one.
+    """
+
+    generator: Generator
+    discriminator: Discriminator | None
+    sha256: str
+    description: str
+    notes: tuple[str, ...] = ()
+    card: Mapping[str, Any] | None = None
+
+
+def load_gan(source: str | Path) -> LoadedGan:
+    """Read a generator, and its discriminator where there is one.
+
+    Parameters
+    ----------
+    source : str or Path
+        A shipped name ("cars-64"), a folder holding generator.safetensors, or a file (see the module's text).
+
+    Raises
+    ------
+    InputError
+        If there is no such source, or it is damaged, incomplete, of another kind or not finite.
+    """
+    if isinstance(source, str) and not Path(source).exists() and source in weights.names():
+        source = weights.path(source)
+    path = Path(source)
+    if path.is_dir():
+        return _load_folder(path)
+    if not path.is_file():
+        shipped = ", ".join(weights.names()) or "none"
+        raise InputError(f"there is no generator {source}; give {READABLE} (shipped: {shipped})")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path} is larger than {MAX_BYTES >> 30} GiB; a generator is not, give the right file")
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    if head[:2] == b"PK" or head.startswith(_LEGACY_TORCH):
+        return _load_rosinality(path)
+    if head[:1] == b"\x80":
+        raise InputError(f"{path} is a Python pickle, which can run any code when read; give {READABLE}")
+    if head[8:9] != b"{":
+        raise InputError(f"{path} is not a generator checkpoint; give {READABLE}")
+    return _load_generator_file(path, None, {})
+
+
+def save_gan(
+    folder: Path,
+    generator: Generator,
+    discriminator: Discriminator | None,
+    card: Mapping[str, Any],
+    *,
+    half: bool = False,
+) -> None:
+    """Write generator.safetensors, discriminator.safetensors and, last, card.json.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist.
+    generator, discriminator : networks
+        ``discriminator`` None: only the generator is written.
+    card : mapping
+        Recipe, data and figures; the sha256 and size of the files are added to it.
+    half : bool
+        Store float16, half the size; loading converts back to float32.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite (or does not fit in float16 with ``half``); nothing has been written.
+    RunError
+        If the files cannot be written.
+    """
+    files = {"generator": _serialise(generator, GENERATOR_FORMAT, half)}
+    if discriminator is not None:
+        files["discriminator"] = _serialise(discriminator, DISCRIMINATOR_FORMAT, half)
+    entries: dict[str, Any] = dict(card)
+    for name, content in files.items():
+        prefix = "" if name == "generator" else f"{name}_"
+        entries |= {f"{prefix}sha256": hashlib.sha256(content).hexdigest(), f"{prefix}bytes": len(content)}
+    entries["config"] = generator.config.to_dict()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "card.json").unlink(missing_ok=True)  # a card never describes files that are being replaced
+    if discriminator is None:
+        (folder / "discriminator.safetensors").unlink(missing_ok=True)
+    for name, content in files.items():
+        write_atomically(folder / f"{name}.safetensors", content)
+    write_atomically(folder / "card.json", (json.dumps(entries, indent=2) + "\n").encode())
+
+
+def _serialise(network: Generator | Discriminator, kind: str, half: bool) -> bytes:
+    dtype = torch.float16 if half else torch.float32
+    state = {name: value.detach().to("cpu", dtype).contiguous().clone() for name, value in network.state_dict().items()}
+    wrong = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if wrong:
+        raise ValueError(f"not finite as {dtype}: {', '.join(wrong[:3])}; nothing was written")
+    return save(state, {"format": kind, "config": json.dumps(network.config.to_dict())})
+
+
+def _load_folder(folder: Path) -> LoadedGan:
+    card = weights.card_of(folder)
+    file = folder / "generator.safetensors"
+    if not file.is_file():
+        raise InputError(f"{folder} holds no generator.safetensors; give {READABLE}")
+    discriminator = None
+    other = folder / "discriminator.safetensors"
+    if other.is_file():
+        _digest(other, card.get("discriminator_sha256"))
+        discriminator = _load_discriminator_file(other)
+    return _load_generator_file(file, discriminator, card)
+
+
+def _digest(path: Path, recorded: str | None) -> str:
+    hasher = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            hasher.update(block)
+    digest = hasher.hexdigest()
+    if recorded is not None and recorded != digest:
+        raise InputError(
+            f"{path} is damaged or was replaced: its sha256 is {digest[:12]}..., its card says {recorded[:12]}...; "
+            "copy or import it again"
+        )
+    return digest
+
+
+def _load_generator_file(path: Path, discriminator: Discriminator | None, card: Mapping[str, Any]) -> LoadedGan:
+    digest = _digest(path, card.get("sha256"))
+    metadata, state = _read_safetensors(path)
+    notes: tuple[str, ...] = ()
+    if metadata.get("format") == GENERATOR_FORMAT:
+        config = _config(path, metadata, GeneratorConfig)
+    else:
+        state, config, notes = _foreign(path, state)
+    generator = _filled(path, Generator, config, state)
+    if "mapping.w_avg" not in state:
+        notes = (*notes, _estimate_average(generator))
+    return LoadedGan(generator, discriminator, digest, describe(generator), notes, card)
+
+
+def _load_discriminator_file(path: Path) -> Discriminator:
+    metadata, state = _read_safetensors(path)
+    if metadata.get("format") == DISCRIMINATOR_FORMAT:
+        config = _config(path, metadata, DiscriminatorConfig)
+    else:
+        config = infer_discriminator_config(state)
+    return _filled(path, Discriminator, config, state)
+
+
+def _foreign(path: Path, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], GeneratorConfig, tuple[str, ...]]:
+    """State under native names, configuration and assumptions of a generator written by another program."""
+    try:
+        if rosinality.is_rosinality(state):
+            state = rosinality.generator_state(state)
+        config = infer_config(state)
+    except InputError as error:
+        raise InputError(f"{path} is not a generator checkpoint: {error}; give {READABLE}") from error
+    return state, config, ("assumed: no clamp of activations, mapping learning-rate multiplier 0.01",)
+
+
+def _load_rosinality(path: Path) -> LoadedGan:
+    digest = _digest(path, None)
+    content = _read_pt(path)
+    name = next((key for key in ("g_ema", "g") if key in content), None)
+    if name is None:
+        held = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
+        raise InputError(f"{path} holds no g_ema, only {held}; give {READABLE}")
+    try:
+        state = rosinality.generator_state(_tensors(path, content[name]), content.get("latent_avg"))
+        config = infer_config(state)
+        discriminator = None
+        if "d" in content:
+            d_state = rosinality.discriminator_state(_tensors(path, content["d"]))
+            discriminator = _filled(path, Discriminator, infer_discriminator_config(d_state), d_state)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    generator = _filled(path, Generator, config, state)
+    notes = () if "mapping.w_avg" in state else (_estimate_average(generator),)
+    return LoadedGan(generator, discriminator, digest, describe(generator), notes, {})
+
+
+def _read_pt(path: Path) -> dict[str, Any]:
+    """Contents of a .pt file, with torch's restricted unpickler only: tensors, containers and argparse.Namespace."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
+    except Exception as error:
+        # Damaged files raise anything from KeyError to RuntimeError; forbidden content raises UnpicklingError.
+        reason = str(error).strip().split("\n")[0][:160]
+        raise InputError(f"{path} is damaged or not a .pt file of tensors ({reason}); get the file again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not a checkpoint; give {READABLE}")
+    return content
+
+
+def _tensors(path: Path, state: object) -> dict[str, Tensor]:
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path} does not hold a state dict of tensors; give {READABLE}")
+    return {str(name): value for name, value in state.items()}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return stream.metadata() or {}, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged or not a safetensors file ({error}); copy it again") from error
+
+
+def _config(path: Path, metadata: Mapping[str, str], kind: type[Config]) -> Config:
+    try:
+        return kind.from_dict(json.loads(metadata["config"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"the configuration in {path} is damaged ({error}); copy the file again") from error
+
+
+def _filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Tensor]) -> Network:
+    """Network with the tensors of a state dict, after checking names, shapes and values."""
+    with torch.device("meta"):  # no memory is spent on a size that the file only claims
+        network = kind(config)
+    expected = network.state_dict()
+    problems = _problems(expected, state)
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise InputError(f"{path} does not hold a whole network: {'; '.join(problems[:3])}{more}; get the file again")
+    values = {name: state.get(name, torch.zeros(()).expand(like.shape)) for name, like in expected.items()}
+    network.load_state_dict({name: value.float().contiguous() for name, value in values.items()}, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _problems(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    found = [f"{name} is missing" for name in expected if name not in state and name != "mapping.w_avg"]
+    found += [f"{name} is not part of one" for name in state if name not in expected]
+    for name, value in state.items():
+        if name in expected and value.shape != expected[name].shape:
+            found.append(f"{name} is {tuple(value.shape)} instead of {tuple(expected[name].shape)}")
+        elif not value.is_floating_point():
+            found.append(f"{name} holds {value.dtype}")
+        elif not torch.isfinite(value).all():
+            found.append(f"{name} holds values that are not finite")
+    return found
+
+
+def _estimate_average(generator: Generator) -> str:
+    config = generator.config
+    if config.c_dim:
+        return "the file has no mean w: truncation pulls towards zero"
+    generator.w_avg.copy_(rosinality.average_from_samples(generator.mapping, config.z_dim))
+    return "the file has no mean w: taken from 4,096 samples"
+
+
+def describe(generator: Generator) -> str:
+    """One line about a generator: kind, resolution, latents, parameters."""
+    config = generator.config
+    count = sum(value.numel() for value in generator.parameters())
+    condition = f", {config.c_dim} classes" if config.c_dim else ""
+    return (
+        f"StyleGAN2 ({config.architecture}), {config.resolution} px, z {config.z_dim}, w {config.w_dim}{condition}, "
+        f"{generator.num_ws} layers of w, {count / 1e6:.2f} M parameters"
+    )
