@@ -1,0 +1,5 @@
+"""Labels: part schemas, and what is learnt from labelled images."""
+
+from ganfoundry.labels.schema import PartSchema
+
+__all__ = ["PartSchema"]
