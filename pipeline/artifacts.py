@@ -4,7 +4,6 @@ An artifact is a folder: payload files and run.json, written last. A handle open
 fingerprint. The format of the payload belongs to the library, not to this package.
 """
 
-import hashlib
 import math
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +30,8 @@ class Artifact:
         Commands that make it.
     payload
         Files or folders that must be there.
+    main
+        File that a person would open first, shown at the end of a run.
     """
 
     kind: ClassVar[str] = ""
@@ -38,6 +39,7 @@ class Artifact:
     title: ClassVar[str] = ""
     made_by: ClassVar[tuple[str, ...]] = ()
     payload: ClassVar[tuple[str, ...]] = ()
+    main: ClassVar[str] = ""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -123,11 +125,7 @@ class Gan(Artifact):
     @cached_property
     def generator_sha256(self) -> str:
         """Sha256 of generator.safetensors: what identifies the generator to everything that holds latents."""
-        hasher = hashlib.sha256()
-        with (self.path / "generator.safetensors").open("rb") as file:
-            while block := file.read(1 << 20):
-                hasher.update(block)
-        return hasher.hexdigest()
+        return manifest.file_digest(self.path / "generator.safetensors")
 
 
 class ViewCodes(Artifact):
@@ -191,6 +189,7 @@ class Export(Artifact):
     title = "an exported data set"
     made_by = ("export",)
     payload = ("dataset.h5",)
+    main = "dataset.h5"
 
 
 class Report(Artifact):
@@ -200,6 +199,7 @@ class Report(Artifact):
     title = "a report"
     made_by = ("report",)
     payload = ("report.html",)
+    main = "report.html"
 
 
 class Annotator(Artifact):
@@ -223,6 +223,8 @@ A = TypeVar("A", bound=Artifact)
 
 class Writer(Generic[A]):
     """The folder a stage is filling.
+
+    Every file in it becomes part of the artifact, except hidden ones (`.checkpoint`, ...), which are the stage's own.
 
     Attributes
     ----------

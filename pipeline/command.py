@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.executor import make_executor
 from pipeline.progress import Display
 from pipeline.stage import Stage
-from pipeline.values import metavar, optional_member, shown
+from pipeline.values import metavar, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +179,7 @@ def _order(chain: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def _config_option(key: Parameter) -> click.Option:
-    annotation = optional_member(key.annotation) or key.annotation
-    if annotation is bool and optional_member(key.annotation) is None:
+    if key.annotation is bool:
         flags = f"{key.option}/--no-{key.option.removeprefix('--')}"
         return click.Option([flags, key.name], default=None, help=_help(key))
     return click.Option([key.option, key.name], metavar=metavar(key.annotation), help=_help(key))

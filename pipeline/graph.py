@@ -184,7 +184,7 @@ class Planner:
             for entry in (manifest.read_record(folder) or {}).get("inputs", {}).values():
                 if entry and entry.get("kind") == kind and (folder / entry["path"]).is_dir():
                     path = (folder / entry["path"]).resolve()
-                    given[path] = _short(path)
+                    given[path] = relative_to_here(path)
         return given
 
 
@@ -200,11 +200,9 @@ def decide(plan: Plan, *, force: bool = False, verify: bool = False) -> Plan:
     if record is not None and record.get("stage") == plan.stage.name:
         return _decide_finished(plan, record, force=force, verify=verify)
     if progress is not None:
-        same = progress.get("fingerprint") == plan.fingerprint and not progress.get("emptying")
-        if same and not force:
-            return replace(plan, action="continue", reasons=("unfinished: continuing",), kept=True)
-        changes = () if force or not progress.get("config") else differences(progress, plan)
-        return replace(plan, reasons=("unfinished: starting over", *changes))
+        return _decide_unfinished(plan, progress, force=force)
+    if record is None and (plan.folder / manifest.RECORD).exists():
+        return replace(plan, reasons=(f"{manifest.RECORD} is damaged: starting over",))
     foreign = manifest.payload_names(plan.folder) if plan.folder.is_dir() else []
     if foreign and not force:
         raise UserError(
@@ -212,6 +210,16 @@ def decide(plan: Plan, *, force: bool = False, verify: bool = False) -> Plan:
             "choose another --run or --outputs, or pass --force to empty it."
         )
     return replace(plan, reasons=("not made yet",))
+
+
+def _decide_unfinished(plan: Plan, progress: Mapping[str, Any], *, force: bool) -> Plan:
+    if force:
+        return replace(plan, reasons=("--force",))
+    if progress.get("emptying"):
+        return replace(plan, reasons=("unfinished: starting over",))
+    if progress.get("fingerprint") == plan.fingerprint:
+        return replace(plan, action="continue", reasons=("unfinished: continuing",), kept=True)
+    return replace(plan, reasons=("unfinished: starting over", *differences(progress, plan)))
 
 
 def _decide_finished(plan: Plan, record: Mapping[str, Any], *, force: bool, verify: bool) -> Plan:
@@ -259,10 +267,10 @@ def _input_difference(name: str, entry: Mapping[str, Any] | None, source: Source
     if source.path is None:
         return [f"input {name} is gone"]
     if entry is None:
-        return [f"input {name} is new: {_short(source.path)}"]
+        return [f"input {name} is new: {relative_to_here(source.path)}"]
     before = (plan.folder / entry["path"]).resolve()
     if before != source.path.resolve():
-        return [f"input {name}: {_short(before)} -> {_short(source.path)}"]
+        return [f"input {name}: {relative_to_here(before)} -> {relative_to_here(source.path)}"]
     if not source.ready:
         return [f"input {name} will change: {source.path.name} runs again"]
     artifact = Artifact(source.path)
@@ -320,6 +328,6 @@ def _digests(stage: Stage, config: Any, settings: Mapping[str, Setting]) -> dict
     return digests
 
 
-def _short(path: Path) -> Path:
-    """Path relative to the working folder when it lies inside it."""
+def relative_to_here(path: Path) -> Path:
+    """The path relative to the working folder when it lies inside it."""
     return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path

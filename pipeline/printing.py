@@ -1,6 +1,6 @@
 """What commands print: plans, outcomes, tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -15,18 +15,15 @@ def print_plan(plan: Plan) -> None:
     """Print everything that is decided about a stage: action and reasons, settings, inputs, output folder."""
     click.echo(f"{plan.stage.name} -> {plan.folder}")
     click.echo(f"  {VERBS[plan.action]}: {'; '.join(plan.reasons)}")
-    rows = [("setting", "value", "from")]
-    rows += [
-        (key.name, shown(plan.settings[key.name].value), plan.settings[key.name].source)
-        for key in plan.stage.parameters
+    settings = [(key.name, plan.settings[key.name]) for key in plan.stage.parameters]
+    rows = [[name, shown(setting.value), setting.source] for name, setting in settings]
+    print_columns([["setting", "value", "from"], *rows])
+    rows = [
+        [name, "-" if source.path is None else str(source.path), (source.fingerprint or "-")[:12], source.origin]
+        for name, source in plan.sources.items()
     ]
-    print_columns(rows)
-    if plan.sources:
-        rows = [("input", "path", "fingerprint", "from")]  # type: ignore[list-item]
-        for name, source in plan.sources.items():
-            path = "-" if source.path is None else source.path.as_posix()
-            rows.append((name, path, (source.fingerprint or "-")[:12], source.origin))  # type: ignore[arg-type]
-        print_columns(rows)
+    if rows:
+        print_columns([["input", "path", "fingerprint", "from"], *rows])
     click.echo(f"  fingerprint {plan.fingerprint[:12]}")
 
 
@@ -51,16 +48,16 @@ def print_outcome(outcome: Outcome) -> None:
     """Print what became of one stage."""
     figures = f" ({figures_text(outcome.figures)})" if outcome.figures else ""
     what = "nothing to do" if outcome.action == "skip" else f"done in {outcome.seconds:.1f} s"
-    click.echo(f"{outcome.stage}: {what}{figures}: {outcome.folder}")
+    click.echo(f"{outcome.stage}: {what}{figures}: {outcome.opens}")
 
 
-def print_outcomes(outcomes: Iterable[Outcome]) -> None:
+def print_outcomes(outcomes: Sequence[Outcome]) -> None:
     """Print the closing table of a chain."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=None, box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", "what", "seconds", "why", "figures", "output"):
+    for name in ("stage", "what", "seconds", "why", "figures"):
         table.add_column(name, justify="right" if name == "seconds" else "left", overflow="fold")
     for outcome in outcomes:
         table.add_row(
@@ -69,6 +66,7 @@ def print_outcomes(outcomes: Iterable[Outcome]) -> None:
             "" if outcome.action == "skip" else f"{outcome.seconds:.1f}",
             "; ".join(outcome.reasons),
             figures_text(outcome.figures),
-            outcome.folder.as_posix(),
         )
     Console().print(table)
+    click.echo()
+    print_columns([[outcome.stage, outcome.opens.as_posix()] for outcome in outcomes])

@@ -28,6 +28,7 @@ class Outcome:
     folder: Path
     action: Action
     reasons: tuple[str, ...]
+    opens: Path  # the file to look at first, or the folder
     seconds: float = 0.0
     figures: Mapping[str, float | int | str] = field(default_factory=dict)
 
@@ -44,8 +45,8 @@ def execute(plan: Plan, executor: Executor, display: Display, *, force: bool = F
     """
     if plan.action == "skip":
         return _skipped(plan)
+    _make_folder(plan.folder)
     try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             stack.enter_context(manifest.locked(plan.folder))
             for source in plan.sources.values():
@@ -54,12 +55,28 @@ def execute(plan: Plan, executor: Executor, display: Display, *, force: bool = F
             plan = decide(plan, force=force, verify=verify)  # another run may have finished it meanwhile
             return _skipped(plan) if plan.action == "skip" else _run(plan, executor, display, verify=verify)
     except Exception as error:
-        raise readable(error, plan.folder, plan.stage.name) from error
+        sentence = readable(error, plan.folder, plan.stage.name)
+        if sentence is error:
+            raise
+        raise sentence from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        why = error.strerror.lower() if error.strerror else "cannot be made"
+        raise UserError(f"{folder}: {why}; choose another folder with --outputs.") from None
 
 
 def _skipped(plan: Plan) -> Outcome:
     record = manifest.read_record(plan.folder) or {}
-    return Outcome(plan.stage.name, plan.folder, "skip", plan.reasons, figures=record.get("figures", {}))
+    return Outcome(plan.stage.name, plan.folder, "skip", plan.reasons, _opens(plan), figures=record.get("figures", {}))
+
+
+def _opens(plan: Plan) -> Path:
+    main = plan.stage.output.main
+    return plan.folder / main if main and (plan.folder / main).exists() else plan.folder
 
 
 def _run(plan: Plan, executor: Executor, display: Display, *, verify: bool) -> Outcome:
@@ -81,7 +98,7 @@ def _run(plan: Plan, executor: Executor, display: Display, *, verify: bool) -> O
     seconds = time.perf_counter() - clock
     manifest.write_json(plan.folder / manifest.RECORD, _record(plan, out, started, seconds))
     (plan.folder / manifest.PROGRESS).unlink(missing_ok=True)
-    return Outcome(plan.stage.name, plan.folder, plan.action, plan.reasons, seconds, out.figures)
+    return Outcome(plan.stage.name, plan.folder, plan.action, plan.reasons, _opens(plan), seconds, out.figures)
 
 
 def _prepare(plan: Plan, started: datetime) -> None:

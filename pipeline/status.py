@@ -1,7 +1,7 @@
 """What a run holds: every stage's state, why, size, age and key figures."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from pipeline import manifest
 from pipeline.chain import new_planner
 from pipeline.command import Common, common_options, read_common
 from pipeline.errors import UserError
-from pipeline.graph import MissingInputError, Planner
+from pipeline.graph import MissingInputError, Planner, relative_to_here
 from pipeline.printing import figures_text
 from pipeline.registry import Registry, current_registry
 from pipeline.stage import Stage
@@ -105,7 +105,7 @@ def _judge(stage: Stage, planner: Planner, common: Common) -> tuple[State, str]:
     record = manifest.read_record(folder)
     try:
         if not common.tables and record is not None:
-            planner.tables = {stage.name: _settings_of(stage, record)}
+            planner.tables = {stage.name: _settings_of(stage, record, folder)}
         plan = planner.plan(stage, verify=common.verify)
     except MissingInputError as error:
         return ("stale", str(error)) if record else ("missing", str(error))
@@ -120,10 +120,18 @@ def _judge(stage: Stage, planner: Planner, common: Common) -> tuple[State, str]:
     return ("unfinished" if manifest.read_progress(folder) else "missing"), reason
 
 
-def _settings_of(stage: Stage, record: dict[str, Any]) -> dict[str, Any]:
-    """Settings that a folder was made with: without a configuration file, staleness comes from inputs and code."""
+def _settings_of(stage: Stage, record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings and named inputs that a folder was made with.
+
+    Without a configuration file a stage is judged by them: what makes it stale is its inputs and the code.
+    """
     known = {key.name for key in stage.parameters}
-    return {name: "none" if value is None else value for name, value in record["config"].items() if name in known}
+    table = {name: "none" if value is None else value for name, value in record["config"].items() if name in known}
+    for item in stage.inputs:
+        entry = record.get("inputs", {}).get(item.name)
+        if entry and not (path := (folder / entry["path"]).resolve()).is_relative_to(folder.parent.resolve()):
+            table[item.name] = relative_to_here(path).as_posix()
+    return table
 
 
 def folder_bytes(folder: Path) -> int:
