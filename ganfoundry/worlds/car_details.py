@@ -85,7 +85,7 @@ def add_wheels(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
             points = np.empty((len(profile), segments, 3))
             points[..., 0] = side * profile[:, :1]
             points[..., 1] = radius + profile[:, 1:] * np.cos(turn)
-            points[..., 2] = axle - side * profile[:, 1:] * np.sin(turn)
+            points[..., 2] = axle + side * profile[:, 1:] * np.sin(turn)
             _add_tube(builder, points, parts, materials)
     return {
         "front_wheel": np.array([outer, radius, design.front_axle]),
