@@ -30,19 +30,19 @@ def parse_policy(text: str) -> Policy:
     return names
 
 
-def augment(images: Tensor, policy: Policy, generator: torch.Generator) -> Tensor:
-    """Apply each augmentation of the policy in turn, drawn separately for every image.
+def augment(images: Tensor, policy: Policy, uniforms: Tensor) -> Tensor:
+    """Apply each augmentation of the policy in turn.
 
     Parameters
     ----------
     images : (N, 3, H, W) float in [-1, 1]
     policy : tuple of str
         See `parse_policy`; an empty one returns the images themselves.
-    generator : torch.Generator
-        On the images' device; its state decides the result.
+    uniforms : (N, NUM_UNIFORMS) float in [0, 1)
+        All that is random: three numbers for the colours, two for the translation, two for the cutout of each image.
     """
     for name in policy:
-        images = AUGMENTATIONS[name](images, generator)
+        images = AUGMENTATIONS[name](images, uniforms)
     return images
 
 
@@ -51,11 +51,9 @@ def mirror(images: Tensor, flags: Tensor) -> Tensor:
     return torch.where(flags[:, None, None, None], images.flip(3), images)
 
 
-def colour(images: Tensor, generator: torch.Generator) -> Tensor:
+def colour(images: Tensor, uniforms: Tensor) -> Tensor:
     """Shift brightness by [-0.5, 0.5), scale saturation by [0, 2) and contrast by [0.5, 1.5)."""
-    brightness, saturation, contrast = torch.rand(
-        3, len(images), 1, 1, 1, generator=generator, device=images.device, dtype=torch.float32
-    ).to(images.dtype)
+    brightness, saturation, contrast = uniforms[:, 0:3].to(images.dtype).T[:, :, None, None, None]
     images = images + (brightness - 0.5)
     grey = images.mean(dim=1, keepdim=True)
     images = (images - grey) * (2 * saturation) + grey
@@ -63,11 +61,11 @@ def colour(images: Tensor, generator: torch.Generator) -> Tensor:
     return (images - average) * (contrast + 0.5) + average
 
 
-def translation(images: Tensor, generator: torch.Generator) -> Tensor:
+def translation(images: Tensor, uniforms: Tensor) -> Tensor:
     """Move each image by up to an eighth of its side along both axes; what comes in is grey (0)."""
-    count, channels, height, width = images.shape
+    _, channels, height, width = images.shape
     reach = (height + 4) // 8
-    shift = torch.randint(-reach, reach + 1, (count, 2), generator=generator, device=images.device)
+    shift = (uniforms[:, 3:5] * (2 * reach + 1)).long() - reach
     padded = F.pad(images, (reach, reach, reach, reach))
     rows = torch.arange(height, device=images.device) + reach + shift[:, :1]
     columns = torch.arange(width, device=images.device) + reach + shift[:, 1:]
@@ -75,17 +73,17 @@ def translation(images: Tensor, generator: torch.Generator) -> Tensor:
     return moved.gather(3, columns[:, None, None, :].expand(-1, channels, height, -1))
 
 
-def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
+def cutout(images: Tensor, uniforms: Tensor) -> Tensor:
     """Grey out a square of half the side around a random centre of each image."""
-    count, _, height, width = images.shape
-    centre = torch.rand(2, count, 1, generator=generator, device=images.device)
-    rows = (torch.arange(height, device=images.device) + 0.5 - centre[0] * height).abs() < height / 4
-    columns = (torch.arange(width, device=images.device) + 0.5 - centre[1] * width).abs() < width / 4
-    hole = rows[:, None, :, None] & columns[:, None, None, :]
-    return images.masked_fill(hole, 0.0)
+    height, width = images.shape[2:]
+    centre = uniforms[:, 5:7]
+    rows = (torch.arange(height, device=images.device) + 0.5 - centre[:, :1] * height).abs() < height / 4
+    columns = (torch.arange(width, device=images.device) + 0.5 - centre[:, 1:] * width).abs() < width / 4
+    return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0.0)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+NUM_UNIFORMS = 7
+AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "colour": colour,
     "translation": translation,
     "cutout": cutout,

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -137,6 +138,7 @@ def run_processes(
         try:
             while any(process.is_alive() for process in processes):
                 multiprocessing.connection.wait([p.sentinel for p in processes if p.is_alive()], timeout=0.5)
+                time.sleep(0.05)  # an ending process's sentinel is ready before its exit code is
                 if stop.is_set():
                     child_stop.set()
                 on_progress(progress.value)

@@ -10,14 +10,16 @@ import json
 from pathlib import Path
 
 import torch
-from ganfoundry.gan.stylegan2 import Discriminator, Generator, GeneratorConfig
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from ganfoundry.errors import InputError
+from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
+from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.losses import lazy_adam
-from ganfoundry.gan.train_config import FREE_OPTIONS, TrainingConfig, channel_map
+from ganfoundry.gan.stylegan2 import Generator
+from ganfoundry.gan.train_config import FREE_OPTIONS, GROUP_SIZE, TrainingConfig, channel_map
 from ganfoundry.gan.train_data import write_atomically
 
 FORMAT = "ganfoundry-training-1"
@@ -40,10 +42,7 @@ class TrainingState:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.generator = Generator(generator_config(config)).to(device)
-            self.discriminator = Discriminator(
-                config.resolution,
-                channel_map(config.discriminator_channels, config.resolution, "discriminator_channels"),
-            ).to(device)
+            self.discriminator = Discriminator(discriminator_config(config)).to(device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.generator_adam = self._adam(self.generator, config.path_interval if config.path_weight else 0)
         self.discriminator_adam = self._adam(self.discriminator, config.r1_interval if config.r1_gamma else 0)
@@ -147,6 +146,15 @@ def generator_config(config: TrainingConfig) -> GeneratorConfig:
         w_dim=config.w_dim,
         num_mapping_layers=config.mapping_layers,
         mapping_lr_multiplier=0.01,
+    )
+
+
+def discriminator_config(config: TrainingConfig) -> DiscriminatorConfig:
+    """Architecture of the discriminator that a recipe trains."""
+    return DiscriminatorConfig(
+        resolution=config.resolution,
+        channels=channel_map(config.discriminator_channels, config.resolution, "discriminator_channels"),
+        mbstd_group_size=GROUP_SIZE,
     )
 
 

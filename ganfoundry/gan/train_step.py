@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ganfoundry.gan.stylegan2 import Generator
 from torch import Tensor, nn
 
 from ganfoundry.data.seeds import TRAIN, sample_integer
 from ganfoundry.gan import losses
-from ganfoundry.gan.augment import augment, mirror, parse_policy
+from ganfoundry.gan.augment import NUM_UNIFORMS, augment, mirror, parse_policy
+from ganfoundry.gan.stylegan2 import Generator
 from ganfoundry.gan.train_config import GROUP_SIZE, TrainingConfig
 from ganfoundry.gan.train_data import BatchOrder, Images
 from ganfoundry.gan.train_distributed import Group
@@ -98,9 +98,15 @@ class Step:
         """Random generator of one phase."""
         return phase_generator(self.config.seed, self.state.step, phase, self.state.device)
 
-    def low_precision(self) -> torch.autocast:
-        """Context in which convolutions and matrix products run in bfloat16, if the recipe says so."""
-        return torch.autocast(self.state.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the feature maps where no second derivative is taken."""
+        return torch.bfloat16 if self.config.precision == "bf16" else torch.float32
+
+    def augment(self, images: Tensor, draws: torch.Generator) -> Tensor:
+        """Augment this process's images as the recipe says."""
+        uniforms = torch.rand(self.config.batch, NUM_UNIFORMS, generator=draws, device=draws.device)
+        return augment(images, parse_policy(self.config.augment), uniforms[self.rows])
 
 
 def training_step(state: TrainingState, reals: Tensor, group: Group, *, stop: bool = False) -> tuple[Stats, bool]:
@@ -147,9 +153,8 @@ def generator_phase(step: Step) -> Stats:
     state, draws = step.state, step.random(GENERATOR)
     state.discriminator.requires_grad_(False)
     fakes = draw_fakes(step.config, state.generator, step.rows, draws)
-    with step.low_precision():
-        images = state.generator.synthesis(map_fakes(state.generator, fakes), noise=fakes.noise).float()
-        logits = state.discriminator(augment(images, parse_policy(step.config.augment), draws)).float()
+    images = state.generator.synthesis(map_fakes(state.generator, fakes), noise=fakes.noise, dtype=step.dtype)
+    logits = state.discriminator(step.augment(images, draws), dtype=step.dtype)
     loss = losses.generator_loss(logits)
     _descend(step, loss, state.generator, state.generator_adam, "generator")
     state.discriminator.requires_grad_(True)
@@ -174,13 +179,12 @@ def path_length_phase(step: Step) -> Stats:
 
 def discriminator_phase(step: Step, reals: Tensor, *, stop: bool) -> tuple[Stats, bool]:
     """Tell real images from generated ones."""
-    state, draws, policy = step.state, step.random(DISCRIMINATOR), parse_policy(step.config.augment)
+    state, draws = step.state, step.random(DISCRIMINATOR)
     fakes = draw_fakes(step.config, state.generator, step.rows, draws)
-    with step.low_precision():
-        with torch.no_grad():
-            images = state.generator.synthesis(map_fakes(state.generator, fakes), noise=fakes.noise).float()
-        real_logits = state.discriminator(augment(reals, policy, draws)).float()
-        fake_logits = state.discriminator(augment(images, policy, draws)).float()
+    with torch.no_grad():
+        images = state.generator.synthesis(map_fakes(state.generator, fakes), noise=fakes.noise, dtype=step.dtype)
+    real_logits = state.discriminator(step.augment(reals, draws), dtype=step.dtype)
+    fake_logits = state.discriminator(step.augment(images, draws), dtype=step.dtype)
     loss = losses.discriminator_loss(real_logits, fake_logits)
     stop = _descend(step, loss, state.discriminator, state.discriminator_adam, "discriminator", stop=stop)
     scores = {"real_score": real_logits.detach().mean(), "fake_score": fake_logits.detach().mean()}
@@ -190,7 +194,7 @@ def discriminator_phase(step: Step, reals: Tensor, *, stop: bool) -> tuple[Stats
 def r1_phase(step: Step, reals: Tensor) -> Stats:
     """Keep the discriminator flat around real images; in float32, since it takes second derivatives."""
     state, config = step.state, step.config
-    inputs = augment(reals, parse_policy(config.augment), step.random(R1)).detach().requires_grad_(True)
+    inputs = step.augment(reals, step.random(R1)).detach().requires_grad_(True)
     penalty = losses.r1_penalty(state.discriminator(inputs), inputs)
     loss = penalty * (config.r1_gamma / 2 * config.r1_interval)
     _descend(step, loss, state.discriminator, state.discriminator_adam, "R1")

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from ganfoundry.gan.checkpoints import save_gan
-from ganfoundry.gan.stylegan2 import Generator
 
 from ganfoundry.errors import InputError
+from ganfoundry.gan.checkpoints import save_gan
+from ganfoundry.gan.stylegan2 import Generator
 from ganfoundry.gan.train_config import TrainingConfig
 from ganfoundry.gan.train_data import BatchOrder, open_images, write_atomically
 from ganfoundry.gan.train_distributed import Group, run_processes, stop_on_signals
@@ -184,7 +184,7 @@ class Recorder:
             picture = sample_grid(self.state.average, psi)
             write_atomically(self.out / "samples" / f"{name}-psi{psi:.1f}.png", png_bytes(picture))
         card = {"images": self.state.images, "step": self.state.step}
-        save_gan(self.out / "snapshots" / name, self.state.average, self.state.discriminator, card)
+        save_gan(self.out / "snapshots" / name, self.state.average, self.state.discriminator, card, half=True)
 
     def _checkpoint(self) -> None:
         set_average_w(self.state.average)
