@@ -43,8 +43,8 @@ def resample_kernel(taps: Sequence[float]) -> Tensor:
     return torch.tensor([[a / total * (b / total) for b in line] for a in line], dtype=torch.float32)
 
 
-def fir(x: Tensor, kernel: Tensor, padding: tuple[int, int], *, gain: float = 1.0, down: int = 1) -> Tensor:
-    """Convolve every channel with one kernel, then keep every ``down``-th row and column.
+def fir(x: Tensor, kernel: Tensor, padding: tuple[int, int], *, gain: float = 1.0) -> Tensor:
+    """Convolve every channel with one kernel.
 
     Parameters
     ----------
@@ -56,20 +56,18 @@ def fir(x: Tensor, kernel: Tensor, padding: tuple[int, int], *, gain: float = 1.
         Zeros before and after, the same for rows and columns.
     gain : float
         Factor of the result.
-    down : int
-        Decimation.
 
     Returns
     -------
     torch.Tensor
-        (N, C, (H + p0 + p1 - k) // down + 1, likewise), dtype of ``x``.
+        (N, C, H + p0 + p1 - k + 1, W + p0 + p1 - k + 1), dtype of ``x``.
     """
     before, after = padding
     if before != after:
         x = F.pad(x, (before, after, before, after))
     channels = x.shape[1]
     weight = (kernel.flip(0, 1) * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
-    return F.conv2d(x, weight, stride=down, padding=before if before == after else 0, groups=channels)
+    return F.conv2d(x, weight, padding=before if before == after else 0, groups=channels)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -112,7 +110,10 @@ def downsample(x: Tensor, kernel: Tensor) -> Tensor:
         (N, C, H / 2, W / 2). Padding ((k - 1) // 2, (k - 2) // 2).
     """
     taps = kernel.shape[-1]
-    return fir(x, kernel, ((taps - 1) // 2, (taps - 2) // 2), down=2)
+    x = fir(x, kernel, ((taps - 1) // 2, (taps - 2) // 2))
+    # Pooling over single pixels picks every second one. The gradient of a strided depthwise convolution is several
+    # times slower in bfloat16 on CPU, and that of a strided slice costs two more passes.
+    return F.avg_pool2d(x, kernel_size=1, stride=2)
 
 
 def upsampling_conv2d(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
