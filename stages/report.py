@@ -1,0 +1,196 @@
+"""report: one HTML page that shows what a run made."""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import (
+    Artifact,
+    FilteredViews,
+    Gan,
+    Interpreter,
+    LabelledSet,
+    Report,
+    ViewCodes,
+    ViewSet,
+    Writer,
+)
+from pipeline.config import param
+from pipeline.stage import Context, stage_command
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ganfoundry.report import Bar, Section
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the report."""
+
+    title: str = param("What this run made", "Heading of the page.")
+    num_objects: int = param(8, "Objects (rows) in the grid of views.", min=1, max=40)
+    num_examples: int = param(24, "Labelled, kept and dropped examples shown of each kind.", min=1, max=200)
+
+
+def run(
+    config: Config,
+    gan: Gan,
+    views: ViewCodes,
+    view_set: ViewSet,
+    filtered: FilteredViews,
+    interpreter: Interpreter,
+    labelled: LabelledSet,
+    out: Writer[Report],
+    ctx: Context,
+) -> None:
+    """Draw the views, the filter's verdict, the labels with their uncertainty, and the class shares on one page.
+
+    The page is one file: pictures are embedded, no script runs, nothing is fetched.
+    """
+    from ganfoundry.report import render_page
+
+    inputs: list[Artifact] = [gan, views, view_set, filtered, interpreter, labelled]
+    sections = [
+        _views_section(config, views, view_set),
+        _filter_section(config, view_set, filtered),
+        *_labelled_sections(config, labelled),
+        _figures_section(inputs),
+    ]
+    lead = "Multi-view images, the filter's verdict on them, and labelled images, all made by one image generator."
+    page = render_page(config.title, lead, sections, f"generator sha256 {gan.generator_sha256}")
+    path = out.path / "report.html"
+    path.write_text(page, encoding="utf-8")
+    out.figure("page_kb", round(path.stat().st_size / 1024))
+
+
+def _rows(artifact: Artifact, name: str, rows: "NDArray[np.int64]") -> "NDArray[Any]":
+    """Read some rows of one field of an artifact's shards."""
+    import numpy as np
+
+    from ganfoundry.data.reader import ShardReader
+
+    reader = ShardReader(artifact.path / "shards")
+    return np.stack([reader.read(name, int(row), int(row) + 1)[0] for row in rows])
+
+
+def _field(artifact: Artifact, name: str) -> "NDArray[Any]":
+    """Read one whole field of an artifact's shards."""
+    from ganfoundry.data.reader import ShardReader
+
+    return ShardReader(artifact.path / "shards").read(name)
+
+
+def _spread(rows: "NDArray[np.int64]", count: int) -> "NDArray[np.int64]":
+    """At most `count` of the rows, evenly spread."""
+    import numpy as np
+
+    positions = np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)
+    return rows[np.unique(positions)]
+
+
+def _views_section(config: Config, views: ViewCodes, view_set: ViewSet) -> "Section":
+    """One column for each viewpoint code, one row for each object."""
+    import numpy as np
+
+    from ganfoundry.pictures import grid
+    from ganfoundry.report import Figure, Section
+
+    codes = json.loads((views.path / "codes.json").read_text("utf-8"))["codes"]
+    objects = len(np.unique(_field(view_set, "object")))
+    shown = min(config.num_objects, objects)
+    images = _rows(view_set, "image", np.arange(shown * len(codes)))
+    table = [
+        [str(code["id"]), str(code["bin"]), f"{code['azimuth']:.0f}", f"{code['azimuth_std']:.1f}", code["how"]]
+        for code in codes
+    ]
+    return Section(
+        "Views",
+        f"{objects} objects from {len(codes)} viewpoint codes make {objects * len(codes)} images. A column is one "
+        "code, hence one camera; a row is one object.",
+        figures=[Figure(grid(images, len(codes)), f"The first {shown} objects, seen from every viewpoint code.")],
+        header=["code", "azimuth bin", "azimuth, degrees", "circular std, degrees", "bin labelled"],
+        rows=table,
+    )
+
+
+def _filter_section(config: Config, view_set: ViewSet, filtered: FilteredViews) -> "Section":
+    """Show what Mask R-CNN kept and dropped, and why."""
+    import numpy as np
+
+    from ganfoundry.detect.filtering import REASONS
+    from ganfoundry.pictures import captioned, overlay
+    from ganfoundry.report import Bar, Figure, Section
+
+    keep, reason = _field(filtered, "keep").astype(bool), _field(filtered, "reason")
+    tint = np.array([[0, 0, 0], [30, 140, 255]], np.uint8)
+    figures = []
+    for name, rows in (("Kept", np.flatnonzero(keep)), ("Dropped", np.flatnonzero(~keep))):
+        if len(rows) == 0:
+            continue
+        chosen = _spread(rows, config.num_examples)
+        pictures = overlay(_rows(view_set, "image", chosen), _rows(filtered, "mask", chosen), tint)
+        captions = [REASONS[reason[row]] for row in chosen]
+        figures.append(Figure(captioned(pictures, captions, 8), f"{name}: the detected mask in blue, and the reason."))
+    counts = np.bincount(reason, minlength=len(REASONS))
+    bars = [Bar(text, n / len(keep), f"{n}") for text, n in zip(REASONS, counts, strict=True) if n]
+    return Section("Filter", f"{keep.sum()} of {len(keep)} images kept.", figures=figures, bars=bars)
+
+
+def _labelled_sections(config: Config, labelled: LabelledSet) -> "list[Section]":
+    """Labels and uncertainty of kept and of dropped samples, and the share of every class."""
+    import numpy as np
+
+    from ganfoundry.pictures import grid, heatmap, overlay
+    from ganfoundry.report import Figure, Section
+
+    facts = json.loads((labelled.path / "labels.json").read_text("utf-8"))
+    palette = np.array(facts["palette"], np.uint8)
+    selection = json.loads((labelled.path / "selection.json").read_text("utf-8"))
+    dropped = np.array([entry["row"] for entry in selection["dropped"]], np.int64)
+    kept = np.setdiff1d(np.arange(selection["rows"]), dropped)
+    scale = float(np.quantile(_field(labelled, "uncertainty")[_spread(kept, 200)], 0.995))
+    figures = []
+    for name, rows in (("Kept", kept), ("Dropped as too uncertain", dropped)):
+        if len(rows) == 0:
+            continue
+        chosen = _spread(rows, config.num_examples)
+        images, labels = _rows(labelled, "image", chosen), _rows(labelled, "label", chosen)
+        heat = heatmap(_rows(labelled, "uncertainty", chosen), scale)
+        triples = np.concatenate([images, overlay(images, labels, palette), heat], axis=2)
+        figures.append(Figure(grid(triples, 4, gap=6), f"{name}: image, labels, uncertainty (bright is uncertain)."))
+    text = f"{selection['kept']} of {selection['rows']} samples kept; the most uncertain are dropped."
+    return [
+        Section("Labelled images", text, figures=figures),
+        Section("Classes", "Share of the pixels of the kept samples.", bars=_class_bars(labelled, kept, facts)),
+    ]
+
+
+def _class_bars(labelled: LabelledSet, kept: "NDArray[np.int64]", facts: dict[str, Any]) -> "list[Bar]":
+    import numpy as np
+
+    from ganfoundry.report import Bar
+
+    classes, palette = facts["classes"], facts["palette"]
+    counts = np.bincount(_field(labelled, "label")[kept].ravel(), minlength=len(classes))
+    shares = counts / counts.sum()
+    return [
+        Bar(name, share, f"{100 * share:.2f} %", tuple(colour))
+        for name, share, colour in zip(classes, shares, palette, strict=True)
+    ]
+
+
+def _figures_section(inputs: list[Artifact]) -> "Section":
+    """Every figure the stages recorded."""
+    from ganfoundry.report import Section
+
+    rows = [
+        [str(artifact.record.get("stage", artifact.kind)), name, str(value)]
+        for artifact in inputs
+        for name, value in artifact.record.get("figures", {}).items()
+    ]
+    return Section("Figures", "As recorded by the stages.", header=["stage", "figure", "value"], rows=rows)
+
+
+command = stage_command("report", Config, run, example="python cli.py report --run demo")
