@@ -109,7 +109,9 @@ def add_mirrors(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
     for side in (1.0, -1.0):
         centre = np.array([side * x, y, z])
         add_ellipsoid(builder, centre, (0.105, 0.078, 0.062), Part.MIRROR, Material.PAINT)
-        add_box(builder, centre + (-side * 0.12, -0.045, 0.0), (0.07, 0.022, 0.03), Part.MIRROR, Material.PLASTIC)
+        add_box(
+            builder, centre + np.array([-side * 0.12, -0.045, 0.0]), (0.07, 0.022, 0.03), Part.MIRROR, Material.PLASTIC
+        )
     return {"mirror": np.array([x + 0.1, y, z])}
 
 
@@ -145,7 +147,7 @@ def add_plates(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
 
 def add_handles(builder: MeshBuilder, design: CarDesign) -> None:
     """Add door handles."""
-    first, middle, last = door_edges(design)
+    _, middle, last = door_edges(design)
     doors = [(middle, Part.FRONT_DOOR)] + ([(last, Part.REAR_DOOR)] if last < middle - 0.1 else [])
     for rear_edge, part in doors:
         z = np.array([max(rear_edge + 0.14, design.rear_axle + 0.2 if part == Part.REAR_DOOR else -9.0)])

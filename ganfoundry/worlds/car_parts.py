@@ -51,7 +51,8 @@ _SIDED_KEYPOINTS = (
     "rear_bumper_corner",
 )
 
-KEYPOINTS = tuple(f"{name}_{side}" for name in _SIDED_KEYPOINTS for side in ("left", "right")) + (
+KEYPOINTS = (
+    *(f"{name}_{side}" for name in _SIDED_KEYPOINTS for side in ("left", "right")),
     "front_plate",
     "rear_plate",
 )
