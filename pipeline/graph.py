@@ -20,7 +20,11 @@ Action = Literal["skip", "run", "continue"]
 
 
 class MissingInputError(UserError):
-    """An input that no command has made yet."""
+    """An input that no command has made yet; `input` is its name."""
+
+    def __init__(self, message: str, input: str) -> None:
+        super().__init__(message)
+        self.input = input
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ class Planner:
             return found
         if item.optional:
             return Source(None, None, "absent (optional)")
-        raise MissingInputError(missing_sentence(stage, item, self.folder))
+        raise MissingInputError(missing_sentence(stage, item, self.folder), item.name)
 
     def _found(self, stage: Stage, item: Input, before: Sequence[str]) -> Source | None:
         """The artifact of the right kind in the run folder, else the one that other stages of the run were given."""

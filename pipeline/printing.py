@@ -1,6 +1,8 @@
 """What commands print: plans, outcomes, tables."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,6 +10,10 @@ from pipeline.graph import Plan
 from pipeline.runner import Outcome
 from pipeline.values import shown
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PIPE_WIDTH = 160
 VERBS = {"skip": "nothing to do", "run": "would run", "continue": "would continue"}
 
 
@@ -53,12 +59,7 @@ def print_outcome(outcome: Outcome) -> None:
 
 def print_outcomes(outcomes: Sequence[Outcome]) -> None:
     """Print the closing table of a chain."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", "what", "seconds", "why", "figures"):
-        table.add_column(name, justify="right" if name == "seconds" else "left", overflow="fold")
+    table = new_table(("stage", "what", "seconds", "why", "figures"), right=("seconds",))
     for outcome in outcomes:
         table.add_row(
             outcome.stage,
@@ -67,6 +68,23 @@ def print_outcomes(outcomes: Sequence[Outcome]) -> None:
             "; ".join(outcome.reasons),
             figures_text(outcome.figures),
         )
-    Console().print(table)
+    print_table(table)
     click.echo()
     print_columns([[outcome.stage, outcome.opens.as_posix()] for outcome in outcomes])
+
+
+def new_table(columns: Sequence[str], right: Sequence[str] = ()) -> "Table":
+    """Table without lines; columns in `right` hold numbers."""
+    from rich.table import Table
+
+    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return table
+
+
+def print_table(table: "Table") -> None:
+    """Print a table to stdout; a file or pipe gets wide lines, so that names are not broken."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)

@@ -13,7 +13,7 @@ from pipeline.chain import new_planner
 from pipeline.command import Common, common_options, read_common
 from pipeline.errors import UserError
 from pipeline.graph import MissingInputError, Planner, relative_to_here
-from pipeline.printing import figures_text
+from pipeline.printing import figures_text, new_table, print_table
 from pipeline.registry import Registry, current_registry
 from pipeline.stage import Stage
 
@@ -108,7 +108,7 @@ def _judge(stage: Stage, planner: Planner, common: Common) -> tuple[State, str]:
             planner.tables = {stage.name: _settings_of(stage, record, folder)}
         plan = planner.plan(stage, verify=common.verify)
     except MissingInputError as error:
-        return ("stale", str(error)) if record else ("missing", str(error))
+        return ("stale", f"input {error.input} is gone") if record else ("missing", str(error))
     except UserError as error:
         return "stale" if record else "missing", str(error)
     if plan.action == "skip":
@@ -141,19 +141,14 @@ def folder_bytes(folder: Path) -> int:
 
 def print_states(states: Sequence[StageState], folder: Path) -> None:
     """Print the table."""
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", "state", "size", "age", "figures", "why"):
-        table.add_column(name, justify="right" if name in ("size", "age") else "left", overflow="fold")
+    table = new_table(("stage", "state", "size", "age", "figures", "why"), right=("size", "age"))
     for item in states:
         state = Text(item.state, style=COLOURS[item.state])
         table.add_row(item.stage, state, show_bytes(item.bytes), show_age(item.age), item.figures, item.reason)
-    console = Console()
-    console.print(Text(folder.as_posix()))
-    console.print(table)
+    click.echo(folder.as_posix())
+    print_table(table)
 
 
 def show_bytes(count: int) -> str:
