@@ -7,7 +7,14 @@ from ganfoundry.views.codes import (
     azimuth_bin,
     early_layers,
 )
-from ganfoundry.views.proposal import Candidates, PoseEstimates, choose_codes, empty_bins, measure_candidates
+from ganfoundry.views.proposal import (
+    Candidates,
+    PoseEstimates,
+    choose_codes,
+    empty_bins,
+    make_codes,
+    measure_candidates,
+)
 
 __all__ = [
     "BINS",
@@ -19,5 +26,6 @@ __all__ = [
     "choose_codes",
     "early_layers",
     "empty_bins",
+    "make_codes",
     "measure_candidates",
 ]

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ganfoundry.errors import InputError
+from ganfoundry.gan.stylegan2 import SynthesisNetwork
 
 BINS: Final = 12
 """Azimuth bins of 30 degrees; bin k holds [30 k - 15, 30 k + 15)."""
@@ -33,20 +34,32 @@ def azimuth_bin(azimuth: ArrayLike) -> NDArray[np.int64]:
     return (np.floor((np.asarray(azimuth, np.float64) + 15) / 30) % BINS).astype(np.int64)
 
 
-def early_layers(layer_names: Sequence[str], prefixes: Iterable[str] = ("b4", "b8")) -> tuple[str, ...]:
-    """Layers that take the view: those named by `prefixes`, a block ("b8") or one layer ("b8.conv0").
+def early_layers(synthesis: SynthesisNetwork, prefixes: Iterable[str] = ()) -> tuple[str, ...]:
+    """Layers that take the view.
+
+    Parameters
+    ----------
+    synthesis : SynthesisNetwork
+    prefixes : names of blocks ("b8") or layers ("b8.conv0")
+        By default the layers driven by the w vectors of the convolutions at 4 and 8 px. The RGB layer of 8 px is not
+        among them: in style mixing it has always shared its w with the first convolution at 16 px, and it holds colour.
 
     Raises
     ------
     InputError
         If a prefix names no layer, or if no layer is left for the content.
     """
-    prefixes = tuple(prefixes)
+    names, prefixes = synthesis.layer_names, tuple(prefixes)
     for prefix in prefixes:
-        if not any(_named(name, prefix) for name in layer_names):
-            raise InputError(f"the generator has no layer {prefix!r}; its layers are {', '.join(layer_names)}")
-    chosen = tuple(name for name in layer_names if any(_named(name, prefix) for prefix in prefixes))
-    if not 0 < len(chosen) < len(layer_names):
+        if not any(_named(name, prefix) for name in names):
+            raise InputError(f"the generator has no layer {prefix!r}; its layers are {', '.join(names)}")
+    last = max(synthesis.w_index[name] for name, (_, side) in synthesis.feature_dims.items() if side <= 8)
+    chosen = tuple(
+        name
+        for name in names
+        if (any(_named(name, prefix) for prefix in prefixes) if prefixes else synthesis.w_index[name] <= last)
+    )
+    if not 0 < len(chosen) < len(names):
         raise InputError("the view must take some of the generator's layers and leave some for the content")
     return chosen
 

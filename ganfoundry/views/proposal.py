@@ -187,8 +187,8 @@ def _pick(ranked: NDArray[np.int64], azimuth: NDArray[np.float64], count: int, a
 
 def make_codes(
     candidates: Candidates, chosen: list[int], bins: Mapping[int, int] | None, confirmed: bool
-) -> tuple[ViewCode, ...]:
-    """Describe chosen candidates as viewpoint codes.
+) -> tuple[tuple[ViewCode, ...], list[int]]:
+    """Describe chosen candidates as viewpoint codes, ordered by bin.
 
     Parameters
     ----------
@@ -196,6 +196,11 @@ def make_codes(
         A person's bins. A code that is not listed keeps the proposed bin; -1 drops the code.
     confirmed : bool
         A person has looked at the sheet and agrees with all bins that `bins` does not change.
+
+    Returns
+    -------
+    tuple of ViewCode, list of int
+        The codes, and the candidate of each.
 
     Raises
     ------
@@ -220,7 +225,8 @@ def make_codes(
     if missing:
         raise InputError(f"the bins file leaves the azimuth bins {missing} without a code; raise --num-candidates")
     codes.sort(key=lambda item: item[0])
-    return tuple(_describe(candidates, new, *item) for new, item in enumerate(codes))
+    described = tuple(_describe(candidates, new, *item) for new, item in enumerate(codes))
+    return described, [candidate for _, candidate, _ in codes]
 
 
 def _describe(candidates: Candidates, new: int, k: int, candidate: int, how: str) -> ViewCode:

@@ -86,3 +86,17 @@ def _row_label(code: ViewCode, height: int) -> Pixels:
     for number, line in enumerate(lines):
         draw.text((2, 2 + number * 14), line, fill=(30, 30, 30))
     return np.asarray(strip)
+
+
+def legend(names: Sequence[str], palette: Pixels, width: int) -> Pixels:
+    """Coloured squares with their names, in rows of the given width: (height, width, 3) uint8."""
+    column = 130
+    columns = max(1, width // column)
+    rows = -(-len(names) // columns)
+    canvas = Image.new("RGB", (width, rows * 18 + 4), "white")
+    draw = ImageDraw.Draw(canvas)
+    for number, (name, colour) in enumerate(zip(names, palette, strict=True)):
+        x, y = (number % columns) * column + 4, (number // columns) * 18 + 4
+        draw.rectangle((x, y, x + 11, y + 11), tuple(int(channel) for channel in colour), "#404040")
+        draw.text((x + 17, y), name, fill=(30, 30, 30))
+    return np.asarray(canvas)

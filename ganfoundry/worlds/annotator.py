@@ -237,6 +237,10 @@ class Annotation:
         """Share of the image that is not background, (N,)."""
         return (self.parts > 0).mean(axis=(1, 2))
 
+    def rows(self, index: NDArray[np.int64]) -> Self:
+        """Pick images."""
+        return type(self)(**{name: getattr(self, name)[index] for name in type(self).__annotations__})
+
     @classmethod
     def concatenate(cls, pieces: Sequence[Self]) -> Self:
         """Join annotations along the images."""

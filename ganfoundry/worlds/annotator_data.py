@@ -46,15 +46,13 @@ class Renders:
     def __len__(self) -> int:
         return len(self.image)
 
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Fields by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     def rows(self, index: NDArray[np.int64] | slice) -> Self:
         """Pick rows."""
         return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
-
-    @classmethod
-    def concatenate(cls, pieces: Iterable[Self]) -> Self:
-        """Join along the rows."""
-        pieces = list(pieces)
-        return cls(**{f.name: np.concatenate([getattr(piece, f.name) for piece in pieces]) for f in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -210,8 +208,8 @@ def render_samples(world: World, seeds: Iterable[int], resolution: int = 64) -> 
     )
 
 
-def annotator_config(world: World, name: str) -> AnnotatorConfig:
-    """Describe an annotator for a world; `name` is the world's."""
+def annotator_config(world: World, name: str, resolution: int, mean_distance: float) -> AnnotatorConfig:
+    """Describe an annotator for renders of a world; `name` is the world's, the distance is the cameras' in metres."""
     schema = world.schema
     return AnnotatorConfig(
         world=name,
@@ -219,4 +217,6 @@ def annotator_config(world: World, name: str) -> AnnotatorConfig:
         keypoints=schema.keypoints,
         body_types=world.body_types,
         keypoint_mirror=tuple(int(k) for k in schema.flip_permutation()),
+        mean_distance=mean_distance,
+        resolution=resolution,
     )

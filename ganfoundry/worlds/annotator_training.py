@@ -81,6 +81,8 @@ class Recipe:
         Of AdamW.
     seed : int
         Batches and augmentation; step t draws from (seed, TRAIN, t).
+    average : float
+        Decay of the running mean of the weights, which is what training leaves in the network.
     checkpoint_every : int
         Steps between checkpoints.
     """
@@ -90,7 +92,8 @@ class Recipe:
     peak_rate: float = 4e-3
     weight_decay: float = 1e-3
     seed: int = 0
-    checkpoint_every: int = 500
+    average: float = 0.995
+    checkpoint_every: int = 100
 
 
 def one_cycle(step: int, steps: int, peak: float, warm_up: float = 0.2) -> float:
@@ -132,7 +135,8 @@ def fit(
     """
     net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.peak_rate, weight_decay=recipe.weight_decay)
-    first = _restore(checkpoint, net, optimiser, recipe, len(data)) if checkpoint and checkpoint.exists() else 0
+    mean = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    first = _restore(checkpoint, net, mean, optimiser, recipe, len(data)) if checkpoint and checkpoint.exists() else 0
     weights = part_weights(data.parts, len(net.config.parts))
     keypoint_mirror = torch.tensor(net.config.keypoint_mirror)
     for step in range(first, recipe.steps):
@@ -149,6 +153,7 @@ def fit(
         total.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
+        update_mean(mean, net.state_dict(), min(recipe.average, (1 + step) / (10 + step)))
         if not torch.isfinite(total):
             raise RunError(f"the annotator's loss is not a number at step {step + 1}; lower the learning rate")
         if on_step is not None:
@@ -157,14 +162,29 @@ def fit(
                 {name: float(term.detach()) for name, term in losses.items()} | {"total": float(total.detach())},
             )
         if checkpoint is not None and ((step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps):
-            _store(checkpoint, net, optimiser, recipe, len(data), step + 1)
+            _store(checkpoint, net, mean, optimiser, recipe, len(data), step + 1)
+    net.load_state_dict(mean)
     net.eval()
 
 
+@torch.no_grad()
+def update_mean(mean: dict[str, Tensor], state: Mapping[str, Tensor], decay: float) -> None:
+    """Move a running mean of weights and batch statistics towards the present ones; counters are copied."""
+    for name, value in state.items():
+        mean[name].copy_(torch.lerp(value, mean[name], decay) if value.is_floating_point() else value)
+
+
 def _store(
-    path: Path, net: AnnotatorNet, optimiser: torch.optim.AdamW, recipe: Recipe, samples: int, step: int
+    path: Path,
+    net: AnnotatorNet,
+    mean: Mapping[str, Tensor],
+    optimiser: torch.optim.AdamW,
+    recipe: Recipe,
+    samples: int,
+    step: int,
 ) -> None:
     tensors = {f"net.{name}": value.contiguous() for name, value in net.state_dict().items()}
+    tensors |= {f"mean.{name}": value.contiguous() for name, value in mean.items()}
     for name, parameter in net.named_parameters():
         for key, value in optimiser.state[parameter].items():
             tensors[f"optimiser.{key}.{name}"] = value.contiguous()
@@ -173,7 +193,14 @@ def _store(
     os.replace(temporary, path)
 
 
-def _restore(path: Path, net: AnnotatorNet, optimiser: torch.optim.AdamW, recipe: Recipe, samples: int) -> int:
+def _restore(
+    path: Path,
+    net: AnnotatorNet,
+    mean: dict[str, Tensor],
+    optimiser: torch.optim.AdamW,
+    recipe: Recipe,
+    samples: int,
+) -> int:
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
@@ -183,6 +210,7 @@ def _restore(path: Path, net: AnnotatorNet, optimiser: torch.optim.AdamW, recipe
     if header.get("recipe") != repr(recipe) or header.get("samples") != str(samples):
         raise InputError(f"{path} belongs to a run with other options; delete it or choose another folder")
     net.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
+    mean.update({name[5:]: value for name, value in tensors.items() if name.startswith("mean.")})
     for name, parameter in net.named_parameters():
         optimiser.state[parameter] = {
             key: tensors[f"optimiser.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ganfoundry.errors import InputError
+from ganfoundry.gan.stylegan2 import GeneratorConfig, SynthesisNetwork
 from ganfoundry.views import (
     BINS,
     ViewCode,
@@ -32,13 +33,16 @@ def test_bins_follow_the_convention():
     assert azimuth_bin(30 * np.arange(BINS)).tolist() == list(range(BINS))
 
 
-def test_early_layers():
-    assert early_layers(LAYERS) == LAYERS[:5]
-    assert early_layers(LAYERS, ("b4", "b8.conv0")) == LAYERS[:3]
+def test_early_layers_share_the_w_of_the_convolutions_up_to_8_px():
+    synthesis = SynthesisNetwork(GeneratorConfig(resolution=16, channels={4: 4, 8: 4, 16: 4}, w_dim=8))
+    assert tuple(synthesis.layer_names) == LAYERS
+    assert early_layers(synthesis) == ("b4.conv1", "b4.torgb", "b8.conv0", "b8.conv1")
+    assert early_layers(synthesis, ("b4", "b8")) == LAYERS[:5]
+    assert early_layers(synthesis, ("b4", "b8.conv0")) == LAYERS[:3]
     with pytest.raises(InputError, match="no layer 'b5'"):
-        early_layers(LAYERS, ("b5",))
+        early_layers(synthesis, ("b5",))
     with pytest.raises(InputError, match="leave some"):
-        early_layers(LAYERS, ("b4", "b8", "b16"))
+        early_layers(synthesis, ("b4", "b8", "b16"))
 
 
 def test_round_trip(codes, tmp_path):

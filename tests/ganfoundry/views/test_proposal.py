@@ -10,9 +10,9 @@ from ganfoundry.views import (
     azimuth_bin,
     choose_codes,
     empty_bins,
+    make_codes,
     measure_candidates,
 )
-from ganfoundry.views.proposal import make_codes
 
 CONTENTS = 16
 
@@ -112,15 +112,17 @@ def test_scattered_candidates_do_not_count():
 def test_codes_say_how_they_were_labelled():
     candidates = measured(np.repeat(30.0 * np.arange(BINS), 2) + np.tile([0, 10], BINS), np.full(2 * BINS, 1.0))
     chosen = choose_codes(candidates, 2)
-    assert {code.how for code in make_codes(candidates, chosen, None, False)} == {"proposed"}
-    assert {code.how for code in make_codes(candidates, chosen, {}, True)} == {"proposed and confirmed"}
-    codes = make_codes(candidates, chosen, {0: 11, 2: -1, 4: 2}, False)
+    assert {code.how for code in make_codes(candidates, chosen, None, False)[0]} == {"proposed"}
+    assert {code.how for code in make_codes(candidates, chosen, {}, True)[0]} == {"proposed and confirmed"}
+    codes, kept = make_codes(candidates, chosen, {0: 11, 2: -1, 4: 2}, False)
+    assert set(kept) == set(chosen) - {chosen[2]}
     assert len(codes) == 2 * BINS - 1
     assert [code.id for code in codes] == list(range(len(codes)))
     assert [code.how for code in codes].count("hand") == 1
     assert [code.how for code in codes].count("proposed and confirmed") == 1
     moved = next(code for code in codes if code.how == "hand")
     assert moved.bin == 11
+    assert kept[moved.id] == chosen[0]
     assert abs(angle_difference(moved.azimuth, 0)) < 2
 
 

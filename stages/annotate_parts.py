@@ -1,0 +1,209 @@
+"""annotate-parts: chooses generated samples to label and proposes their part labels.
+
+Of many samples it takes well formed ones that differ in viewpoint, type and paint, and lets the annotator network label
+their parts and keypoints. Look at sheet.png. To correct a mask, open masks/NAME.png in a paint program that keeps
+palettes (or copy it), and give the folder of corrected masks with --corrections; what was corrected is recorded. A
+sample that is not worth labelling is left out with --exclude NUMBER.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.artifacts import Annotator, Gan, Labels, Writer
+from pipeline.config import param
+from pipeline.stage import Context, stage_command
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from ganfoundry.gan.stylegan2 import Generator
+    from ganfoundry.labels.labelset import LabelSet
+    from ganfoundry.worlds.annotator import Annotation
+    from ganfoundry.worlds.annotator import Annotator as Network
+
+BATCH = 50
+SHEET_SCALE = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the labels' proposal."""
+
+    num_samples: int = param(16, "Samples to label.", min=1)
+    num_candidates: int = param(400, "Samples to choose from.", min=1)
+    choose: Literal["balanced", "medoids", "first"] = param(
+        "balanced",
+        "balanced: well formed, from all sides; medoids: k-medoids of the generator's features; first: the first.",
+    )
+    exclude: tuple[int, ...] = param((), "Numbers of candidates that are not worth labelling.", min=0)
+    truncation: float = param(0.7, "Truncation psi of the samples.", min=0.0, max=1.0)
+    corrections: Path | None = param(None, "Folder of corrected masks, index PNGs NAME.png.")
+    seed: int = param(0, "Root seed of the candidates.", min=0)
+
+
+def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[Labels], ctx: Context) -> None:
+    """Choose, label, replace what a person corrected, and draw the sheet."""
+    import numpy as np
+
+    from ganfoundry.data.seeds import LABEL, sample_integer
+    from ganfoundry.gan.checkpoints import load_gan
+    from ganfoundry.gan.latents import content_codes
+    from ganfoundry.labels.labelset import LabelSet
+    from ganfoundry.worlds import get_world
+    from ganfoundry.worlds.annotator import Annotator as Network
+
+    loaded = load_gan(gan.path)
+    network = Network.load(None if annotator is None else annotator.path)
+    seeds = [sample_integer(config.seed, LABEL, index) for index in range(config.num_candidates)]
+    w = content_codes(loaded.generator, seeds, config.truncation)
+    images, features = _draw(loaded.generator, w, ctx)
+    found = network.annotate(images)
+    chosen = _choose(config, found, features)
+    schema = get_world(network.config.world).schema
+    labels = LabelSet(
+        names=tuple(f"sample-{index:04d}" for index in chosen),
+        images=images[chosen],
+        masks=found.parts[chosen],
+        w=w.numpy()[chosen],
+        generator_sha256=loaded.sha256,
+        schema=schema,
+        provenance=_provenance(config, network),
+        seeds=np.array(seeds, np.int64)[chosen],
+        keypoints=found.keypoints[chosen],
+    )
+    if config.corrections is not None:
+        labels = with_corrections(labels, config.corrections)
+    labels.save(out.path)
+    LabelSet.load(out.path, loaded.sha256)  # what was written is what train-interpreter will accept
+    _draw_sheet(labels, out.path / "sheet.png")
+    out.figure("samples", len(labels))
+    out.figure("corrected", len(labels.provenance.get("corrected", [])))
+    out.figure("parts", len(np.unique(labels.masks)))
+    ctx.log(f"look at {out.path / 'sheet.png'}; correct masks and give their folder with --corrections")
+
+
+def _draw(generator: "Generator", w: "Tensor", ctx: Context) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
+    """Images of the candidates, and the mean of every feature channel over the image."""
+    import numpy as np
+    import torch
+
+    from ganfoundry.labels.synthesis import images_and_features
+
+    layers = list(generator.synthesis.feature_dims)
+    images, pooled = [], []
+    with ctx.progress("Drawing samples", len(w)) as bar:
+        for rows in torch.split(w, BATCH):
+            image, maps = images_and_features(generator.synthesis, rows, layers)
+            images.append(image)
+            pooled.append(torch.cat([maps[name].mean((2, 3)) for name in layers], 1).numpy())
+            bar.advance(len(rows))
+    return np.concatenate(images), np.concatenate(pooled)
+
+
+def _choose(config: Config, found: "Annotation", features: "NDArray[np.float32]") -> "NDArray[np.int64]":
+    """Numbers of the candidates to label, ascending."""
+    import numpy as np
+
+    from ganfoundry.errors import InputError
+    from ganfoundry.worlds.annotator_choice import choose_balanced, k_medoids
+
+    allowed = np.setdiff1d(np.arange(config.num_candidates), config.exclude)
+    if len(allowed) < config.num_samples:
+        raise InputError(
+            f"{len(allowed)} candidates are too few for {config.num_samples} samples; raise --num-candidates"
+        )
+    if config.choose == "first":
+        return allowed[: config.num_samples]
+    if config.choose == "medoids":
+        spread = features[allowed] / np.maximum(features.std(0), 1e-6)
+        return allowed[k_medoids(spread, config.num_samples)]
+    return allowed[choose_balanced(found.rows(allowed), config.num_samples)]
+
+
+def _provenance(config: Config, network: "Network") -> dict[str, Any]:
+    """How the labels came about."""
+    card = network.card
+    figures = card.get("figures")
+    miou = figures.get("miou_fine", "unknown") if isinstance(figures, dict) else "unknown"
+    name = card.get("name", "an annotator")
+    return {
+        "labels": f"proposed by {name} (part mIoU on unseen renders {miou})",
+        "annotator_sha256": card.get("sha256", ""),
+        "chosen": f"{config.choose}, of {config.num_candidates} samples",
+        "excluded": list(config.exclude),
+        "truncation": config.truncation,
+        "root_seed": config.seed,
+        "corrected": [],
+    }
+
+
+def with_corrections(labels: "LabelSet", folder: Path) -> "LabelSet":
+    """Labels with the masks of a folder in place of the proposed ones.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or empty, or holds a mask of no sample, of another size, or with unknown parts.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+    from PIL import Image
+
+    from ganfoundry.errors import InputError
+
+    files = sorted(folder.glob("*.png"))
+    if not files:
+        raise InputError(f"{folder} holds no corrected mask; put index PNGs named like the samples into it")
+    masks = labels.masks.copy()
+    for file in files:
+        if file.stem not in labels.names:
+            raise InputError(f"{file} belongs to no sample; the samples are {', '.join(labels.names)}")
+        try:
+            with Image.open(file) as picture:
+                mask = np.array(picture, np.uint8) if picture.mode in ("P", "L") else None
+        except OSError as error:
+            raise InputError(f"{file} cannot be read as a picture; save it again as an index PNG") from error
+        if mask is None or mask.shape != masks.shape[1:] or mask.max() >= len(labels.schema.parts):
+            side = masks.shape[1]
+            raise InputError(f"{file} is no mask: it must be a {side} x {side} index PNG of part ids; save it so")
+        masks[labels.names.index(file.stem)] = mask
+    provenance = dict(labels.provenance) | {"corrected": [file.stem for file in files]}
+    return replace(labels, masks=masks, provenance=provenance)
+
+
+def _draw_sheet(labels: "LabelSet", path: Path) -> None:
+    """Pairs of image and overlay, four pairs a row, and the colours' names below."""
+    import numpy as np
+    from PIL import Image
+
+    from ganfoundry.pictures import captioned, overlay
+    from ganfoundry.views.sheet import legend
+
+    palette = labels.schema.palette
+    assert palette is not None
+    pairs = np.stack([labels.images, overlay(labels.images, labels.masks, palette)], 1)
+    captions = [text for name in labels.names for text in (name, "parts")]
+    picture = captioned(pairs.reshape(-1, *pairs.shape[2:]), captions, 8, scale=SHEET_SCALE)
+    names = legend(labels.schema.parts[1:], palette[1:], picture.shape[1])
+    Image.fromarray(np.concatenate([picture, names])).save(path)
+
+
+def shipped_annotator(config: Config) -> dict[str, str]:
+    """Digest of the annotator that labels when the run has none of its own."""
+    from ganfoundry import weights
+
+    name = "cars-annotator"
+    return {name: str(weights.read_card(name)["sha256"])} if name in weights.names() else {}
+
+
+command = stage_command(
+    "annotate-parts",
+    Config,
+    run,
+    depends=shipped_annotator,
+    example="python cli.py annotate-parts --gan outputs/cars-64/train-gan --num-samples 16 --corrections corrected",
+)
