@@ -11,16 +11,14 @@ card is refused.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -29,20 +27,15 @@ from ganfoundry.errors import InputError
 from ganfoundry.gan import rosinality
 from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
 from ganfoundry.gan.discriminator import Discriminator
+from ganfoundry.gan.formats import READABLE, kind_of, read_pt, read_safetensors, sha256_of, tensors_of
 from ganfoundry.gan.infer import infer_config, infer_discriminator_config
 from ganfoundry.gan.stylegan2 import Generator
 from ganfoundry.gan.train_data import write_atomically
 
 GENERATOR_FORMAT = "ganfoundry-generator-1"
 DISCRIMINATOR_FORMAT = "ganfoundry-discriminator-1"
-MAX_BYTES = 8 << 30
-READABLE = (
-    "a name of ganfoundry.weights, a folder with generator.safetensors, a .safetensors file, "
-    "or a .pt file of rosinality/stylegan2-pytorch"
-)
 Config = TypeVar("Config", GeneratorConfig, DiscriminatorConfig)
 Network = TypeVar("Network", Generator, Discriminator)
-_LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # a pickled magic number opens torch's old format
 
 
 @dataclass(frozen=True)
@@ -59,6 +52,8 @@ class LoadedGan:
         Of the file that holds the generator: its identity.
     description : str
         One line for people.
+    path : Path
+        That file.
     notes : tuple of str
         What was not in the file and had to be assumed.
     card : dict
@@ -69,8 +64,9 @@ class LoadedGan:
     discriminator: Discriminator | None
     sha256: str
     description: str
+    path: Path
     notes: tuple[str, ...] = ()
-    card: Mapping[str, Any] | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_gan(source: str | Path) -> LoadedGan:
@@ -94,16 +90,8 @@ def load_gan(source: str | Path) -> LoadedGan:
     if not path.is_file():
         shipped = ", ".join(weights.names()) or "none"
         raise InputError(f"there is no generator {source}; give {READABLE} (shipped: {shipped})")
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES >> 30} GiB; a generator is not, give the right file")
-    with path.open("rb") as stream:
-        head = stream.read(16)
-    if head[:2] == b"PK" or head.startswith(_LEGACY_TORCH):
+    if kind_of(path) == "pt":
         return _load_rosinality(path)
-    if head[:1] == b"\x80":
-        raise InputError(f"{path} is a Python pickle, which can run any code when read; give {READABLE}")
-    if head[8:9] != b"{":
-        raise InputError(f"{path} is not a generator checkpoint; give {READABLE}")
     return _load_generator_file(path, None, {})
 
 
@@ -138,14 +126,55 @@ def save_gan(
     files = {"generator": _serialise(generator, GENERATOR_FORMAT, half)}
     if discriminator is not None:
         files["discriminator"] = _serialise(discriminator, DISCRIMINATOR_FORMAT, half)
-    entries: dict[str, Any] = dict(card)
+    _write(folder, files, {**card, "config": generator.config.to_dict()})
+
+
+def copy_gan(source: str | Path, folder: Path) -> LoadedGan:
+    """Bring a generator from anywhere that :func:`load_gan` reads into a folder of this project's form.
+
+    Files of this project are copied byte for byte, so that the generator keeps its identity; others are converted.
+
+    Parameters
+    ----------
+    source : str or Path
+        As for :func:`load_gan`.
+    folder : Path
+        Made if it does not exist.
+
+    Returns
+    -------
+    LoadedGan
+        What was read, with the sha256, path and card of the copy and the notes of the original.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read.
+    RunError
+        If the copy cannot be written.
+    """
+    loaded = load_gan(source)
+    card = {**loaded.card, "source": Path(source).name, "source_sha256": loaded.sha256}
+    if loaded.path.suffix == ".safetensors" and read_safetensors(loaded.path)[0].get("format") == GENERATOR_FORMAT:
+        files = {"generator": loaded.path.read_bytes()}
+        if loaded.discriminator is not None:
+            files["discriminator"] = loaded.path.with_name("discriminator.safetensors").read_bytes()
+        _write(folder, files, {**card, "config": loaded.generator.config.to_dict()})
+    else:
+        save_gan(folder, loaded.generator, loaded.discriminator, card)
+    copy = load_gan(folder)
+    return replace(copy, notes=loaded.notes)
+
+
+def _write(folder: Path, files: Mapping[str, bytes], card: Mapping[str, Any]) -> None:
+    """Write the networks and, last, the card with their digests."""
+    entries = dict(card)
     for name, content in files.items():
         prefix = "" if name == "generator" else f"{name}_"
         entries |= {f"{prefix}sha256": hashlib.sha256(content).hexdigest(), f"{prefix}bytes": len(content)}
-    entries["config"] = generator.config.to_dict()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "card.json").unlink(missing_ok=True)  # a card never describes files that are being replaced
-    if discriminator is None:
+    if "discriminator" not in files:
         (folder / "discriminator.safetensors").unlink(missing_ok=True)
     for name, content in files.items():
         write_atomically(folder / f"{name}.safetensors", content)
@@ -169,28 +198,14 @@ def _load_folder(folder: Path) -> LoadedGan:
     discriminator = None
     other = folder / "discriminator.safetensors"
     if other.is_file():
-        _digest(other, card.get("discriminator_sha256"))
+        sha256_of(other, card.get("discriminator_sha256"))
         discriminator = _load_discriminator_file(other)
     return _load_generator_file(file, discriminator, card)
 
 
-def _digest(path: Path, recorded: str | None) -> str:
-    hasher = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            hasher.update(block)
-    digest = hasher.hexdigest()
-    if recorded is not None and recorded != digest:
-        raise InputError(
-            f"{path} is damaged or was replaced: its sha256 is {digest[:12]}..., its card says {recorded[:12]}...; "
-            "copy or import it again"
-        )
-    return digest
-
-
 def _load_generator_file(path: Path, discriminator: Discriminator | None, card: Mapping[str, Any]) -> LoadedGan:
-    digest = _digest(path, card.get("sha256"))
-    metadata, state = _read_safetensors(path)
+    digest = sha256_of(path, card.get("sha256"))
+    metadata, state = read_safetensors(path)
     notes: tuple[str, ...] = ()
     if metadata.get("format") == GENERATOR_FORMAT:
         config = _config(path, metadata, GeneratorConfig)
@@ -199,11 +214,11 @@ def _load_generator_file(path: Path, discriminator: Discriminator | None, card: 
     generator = _filled(path, Generator, config, state)
     if "mapping.w_avg" not in state:
         notes = (*notes, _estimate_average(generator))
-    return LoadedGan(generator, discriminator, digest, describe(generator), notes, card)
+    return LoadedGan(generator, discriminator, digest, describe(generator), path, notes, card)
 
 
 def _load_discriminator_file(path: Path) -> Discriminator:
-    metadata, state = _read_safetensors(path)
+    metadata, state = read_safetensors(path)
     if metadata.get("format") == DISCRIMINATOR_FORMAT:
         config = _config(path, metadata, DiscriminatorConfig)
     else:
@@ -223,52 +238,25 @@ def _foreign(path: Path, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], G
 
 
 def _load_rosinality(path: Path) -> LoadedGan:
-    digest = _digest(path, None)
-    content = _read_pt(path)
+    digest = sha256_of(path, None)
+    content = read_pt(path)
     name = next((key for key in ("g_ema", "g") if key in content), None)
     if name is None:
         held = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
         raise InputError(f"{path} holds no g_ema, only {held}; give {READABLE}")
     try:
-        state = rosinality.generator_state(_tensors(path, content[name]), content.get("latent_avg"))
+        average = tensors_of(path, {key: content[key] for key in ("latent_avg",) if key in content})
+        state = rosinality.generator_state(tensors_of(path, content[name]), average.get("latent_avg"))
         config = infer_config(state)
         discriminator = None
         if "d" in content:
-            d_state = rosinality.discriminator_state(_tensors(path, content["d"]))
+            d_state = rosinality.discriminator_state(tensors_of(path, content["d"]))
             discriminator = _filled(path, Discriminator, infer_discriminator_config(d_state), d_state)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     generator = _filled(path, Generator, config, state)
     notes = () if "mapping.w_avg" in state else (_estimate_average(generator),)
-    return LoadedGan(generator, discriminator, digest, describe(generator), notes, {})
-
-
-def _read_pt(path: Path) -> dict[str, Any]:
-    """Contents of a .pt file, with torch's restricted unpickler only: tensors, containers and argparse.Namespace."""
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
-    except Exception as error:
-        # Damaged files raise anything from KeyError to RuntimeError; forbidden content raises UnpicklingError.
-        reason = str(error).strip().split("\n")[0][:160]
-        raise InputError(f"{path} is damaged or not a .pt file of tensors ({reason}); get the file again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}, not a checkpoint; give {READABLE}")
-    return content
-
-
-def _tensors(path: Path, state: object) -> dict[str, Tensor]:
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path} does not hold a state dict of tensors; give {READABLE}")
-    return {str(name): value for name, value in state.items()}
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as stream:
-            return stream.metadata() or {}, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged or not a safetensors file ({error}); copy it again") from error
+    return LoadedGan(generator, discriminator, digest, describe(generator), path, notes)
 
 
 def _config(path: Path, metadata: Mapping[str, str], kind: type[Config]) -> Config:

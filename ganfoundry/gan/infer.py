@@ -41,7 +41,7 @@ def infer_config(
     InputError
         If a tensor that every generator has is missing or has the wrong number of dimensions.
     """
-    channels = _widths(state, r"synthesis\.b(\d+)\.conv1\.weight", "generator")
+    channels = _widths(state, r"synthesis\.b(\d{1,5})\.conv1\.weight", "generator")
     top = max(channels)
     depth = _depth(state, "mapping.")
     fc0 = _shape(state, "mapping.fc0.weight", 2)
@@ -83,7 +83,7 @@ def infer_discriminator_config(
     channels = {4: width[0]}
     if any(key.startswith("b8.") for key in state):
         channels |= _widths(
-            {**state, "b4.conv0.weight": state["b4.conv.weight"]}, r"b(\d+)\.conv0\.weight", "discriminator"
+            {**state, "b4.conv0.weight": state["b4.conv.weight"]}, r"b(\d{1,5})\.conv0\.weight", "discriminator"
         )
     top = max(channels)
     outputs = _shape(state, "b4.out.weight", 2)[0]

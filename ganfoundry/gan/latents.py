@@ -121,11 +121,6 @@ def compose_styles(
     return {name: (view if name in view_layers else content)[name].expand(rows, -1) for name in synthesis.layer_names}
 
 
-def block_layers(synthesis: SynthesisNetwork, largest: int = 8) -> tuple[str, ...]:
-    """Convolutions and RGB layers of all blocks up to ``largest`` px, GANverse3D's view layers by default."""
-    return tuple(name for name in synthesis.layer_names if int(name[1:].partition(".")[0]) <= largest)
-
-
 def _random(seed: Seed, use: int) -> np.random.Generator:
     """Random generator (Philox, whose stream numpy keeps stable) of one use of a seed."""
     parent = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(int(seed))

@@ -74,7 +74,7 @@ def discriminator_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     InputError
         If a name is not one of such a discriminator.
     """
-    blocks = [int(match[1]) for name in state if (match := re.fullmatch(r"convs\.(\d+)\.conv1\.0\.weight", name))]
+    blocks = [int(match[1]) for name in state if (match := re.fullmatch(r"convs\.(\d{1,2})\.conv1\.0\.weight", name))]
     if not blocks:
         raise InputError("the tensors are not those of a stylegan2-pytorch discriminator: no convs.1.conv1.0.weight")
     top = 4 << max(blocks)
@@ -93,18 +93,18 @@ def discriminator_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _generator_name(name: str) -> str | None:
     """Native name of a generator's tensor."""
-    if match := re.fullmatch(r"style\.(\d+)\.(weight|bias)", name):
+    if match := re.fullmatch(r"style\.(\d{1,2})\.(weight|bias)", name):
         return f"mapping.fc{int(match[1]) - 1}.{match[2]}"
     if name == "input.input":
         return "synthesis.b4.const"
-    if match := re.fullmatch(r"noises\.noise_(\d+)", name):
+    if match := re.fullmatch(r"noises\.noise_(\d{1,2})", name):
         index = int(match[1])
         return f"synthesis.{_convolution(index)}.noise_const"
-    if match := re.fullmatch(r"convs\.(\d+)\.conv\.blur\.kernel", name):
+    if match := re.fullmatch(r"convs\.(\d{1,2})\.conv\.blur\.kernel", name):
         return f"synthesis.{_convolution(int(match[1]) + 1)}.resample_filter"
-    if match := re.fullmatch(r"to_rgbs\.(\d+)\.upsample\.kernel", name):
+    if match := re.fullmatch(r"to_rgbs\.(\d{1,2})\.upsample\.kernel", name):
         return f"synthesis.b{8 << int(match[1])}.resample_filter"
-    if match := re.fullmatch(r"(conv1|convs\.(\d+)|to_rgb1|to_rgbs\.(\d+))\.(.+)", name):
+    if match := re.fullmatch(r"(conv1|convs\.(\d{1,2})|to_rgb1|to_rgbs\.(\d{1,2}))\.(.+)", name):
         if match[4] not in _LAYER:
             return None
         if match[1].startswith("to_rgb"):
@@ -157,7 +157,7 @@ def _discriminator_name(name: str, top: int) -> str | None:
     }
     if name in fixed:
         return fixed[name]
-    match = re.fullmatch(r"convs\.(\d+)\.(.+)", name)
+    match = re.fullmatch(r"convs\.(\d{1,2})\.(.+)", name)
     if match and match[2] in parts:
         return f"b{top >> int(match[1]) - 1}.{parts[match[2]]}"
     return None

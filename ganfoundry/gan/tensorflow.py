@@ -69,12 +69,12 @@ def generator_state(
 def _name(name: str) -> str | None:
     if name in _FIXED:
         return _FIXED[name]
-    if match := re.fullmatch(r"mapping/Dense(\d+)/(weight|bias)", name):
+    if match := re.fullmatch(r"mapping/Dense(\d{1,2})/(weight|bias)", name):
         return f"mapping.fc{match[1]}.{match[2]}"
-    if match := re.fullmatch(r"synthesis/noise(\d+)", name):
+    if match := re.fullmatch(r"synthesis/noise(\d{1,2})", name):
         index = int(match[1])
         return f"synthesis.b{4 << (index + 1) // 2}.conv{(index + 1) % 2}.noise_const"
-    match = re.fullmatch(r"synthesis/(\d+)x\1/(\w+)/(\w+)", name)
+    match = re.fullmatch(r"synthesis/(\d{1,5})x\1/(\w+)/(\w+)", name)
     if match and match[2] in _LAYERS and match[3] in _PARTS:
         return f"synthesis.b{match[1]}.{_LAYERS[match[2]]}.{_PARTS[match[3]]}"
     return None

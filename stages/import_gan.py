@@ -1,0 +1,97 @@
+"""import-gan: brings a generator into the run: one that ships, or your own checkpoint.
+
+The source is a name of ganfoundry/weights ("cars-64"), a folder that holds generator.safetensors (as train-gan writes
+it), a .safetensors file, or a .pt file of rosinality/stylegan2-pytorch. Files of this project are copied byte for byte;
+others are converted, and what they do not say is listed. NVIDIA's .pkl files are refused: reading one can run any code.
+
+Look at samples.png before you go on: a generator that was read wrongly shows noise or flat colours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.artifacts import Gan, Writer
+from pipeline.config import param
+from pipeline.stage import Context, stage_command
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ganfoundry.gan.stylegan2 import Generator
+
+BATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of the import."""
+
+    source: str = param("cars-64", "Shipped name, folder or file of the generator.", content=True)
+    num_samples: int = param(32, "Images on samples.png.", min=1, max=1000)
+    truncation: float = param(0.7, "Truncation psi of these images.", min=0.0, max=1.0)
+    seed: int = param(0, "Root seed of these images.", min=0)
+
+
+def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
+    """Write generator.safetensors, perhaps discriminator.safetensors, card.json and samples.png."""
+    from ganfoundry.gan.checkpoints import copy_gan
+    from ganfoundry.pictures import grid, png_bytes
+
+    loaded = copy_gan(config.source, out.path)
+    discriminator = "with" if loaded.discriminator is not None else "without"
+    ctx.log(f"{config.source}: {loaded.description}; {discriminator} discriminator; sha256 {loaded.sha256}")
+    for note in loaded.notes:
+        ctx.log(f"Note: {note}")
+    images = sample_images(config, loaded.generator, ctx)
+    columns = min(8, config.num_samples)
+    scale = max(1, 128 // loaded.generator.config.resolution)
+    (out.path / "samples.png").write_bytes(png_bytes(grid(images, columns, scale=scale)))
+    out.figure("resolution", loaded.generator.config.resolution)
+    out.figure("parameters", sum(value.numel() for value in loaded.generator.parameters()))
+    out.figure("discriminator", "yes" if loaded.discriminator is not None else "no")
+    out.figure("generator_sha256", loaded.sha256)
+
+
+def sample_images(config: Config, generator: "Generator", ctx: Context) -> "NDArray[np.uint8]":
+    """Unselected samples (n, R, R, 3) with stored noise; a conditional generator shows its classes in turn."""
+    import numpy as np
+    import torch
+
+    from ganfoundry.data.seeds import EVALUATION, sample_integer
+    from ganfoundry.gan.latents import content_codes
+
+    seeds = [sample_integer(config.seed, EVALUATION, index) for index in range(config.num_samples)]
+    classes = generator.config.c_dim
+    c = torch.eye(classes)[torch.arange(len(seeds)) % classes] if classes else None
+    w = content_codes(generator, seeds, config.truncation, c)
+    parts = []
+    with ctx.progress("Sampling", len(seeds)) as bar, torch.inference_mode():
+        for start in range(0, len(w), BATCH):
+            rows = w[start : start + BATCH]
+            image = generator.synthesis(rows)
+            stored = ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+            parts.append(stored.permute(0, 2, 3, 1).numpy())
+            bar.advance(len(rows))
+    images = np.concatenate(parts)
+    return images if images.shape[-1] == 3 else np.repeat(images[..., :1], 3, axis=-1)
+
+
+def _shipped_digest(config: Config) -> Mapping[str, str]:
+    """Sha256, from the card, of a generator that is given by its shipped name."""
+    from ganfoundry import weights
+
+    if Path(config.source).exists() or config.source not in weights.names():
+        return {}
+    return {"source": str(weights.read_card(config.source).get("sha256"))}
+
+
+command = stage_command(
+    "import-gan",
+    Config,
+    run,
+    depends=_shipped_digest,
+    example="python cli.py import-gan --source cars-64 --run demo",
+)
