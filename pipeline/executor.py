@@ -4,11 +4,42 @@ A task is a small picklable description (paths, seeds, a row range); the functio
 to disk and returns a receipt. So no array crosses a process, and a killed worker costs at most its task.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pipeline.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    import distributed
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+ALLOWED_FAILURES = 2
+"""Worker deaths that a task may be present at before it is taken out and tried alone."""
+CONNECT_SECONDS = 30.0
+CLOSE_SECONDS = 30.0
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+DASK_SETTINGS = {
+    "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+    "distributed.scheduler.worker-saturation": 1.0,  # a worker holds the task it is doing and no other
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.nanny.pre-spawn-environ": ONE_THREAD,
+    "distributed.scheduler.worker-ttl": None,  # a busy worker is not a dead one; the death of a process is noticed
+    "distributed.comm.timeouts.connect": "5 minutes",  # processes start slowly on a machine that is busy
+    "distributed.comm.timeouts.tcp": "5 minutes",
+    "distributed.admin.tick.limit": "1h",
+    "logging.distributed": "critical",
+}
 
 
 class Executor(Protocol):
@@ -43,6 +74,170 @@ class SerialExecutor:
         """Nothing to let go of."""
 
 
+class DaskExecutor:
+    """Runs tasks on dask workers: processes of this machine, one thread each, or those of a scheduler elsewhere.
+
+    A worker that dies is replaced and its task is done again. A task that was running whenever a worker died is tried
+    alone at the end; if workers die of it still, it is given up, all other tasks having been done, and the map raises.
+
+    Parameters
+    ----------
+    workers
+        Processes to start here; not used with a scheduler.
+    scheduler
+        Address of a running scheduler, such as tcp://host:8786.
+    """
+
+    def __init__(self, workers: int, scheduler: str | None = None) -> None:
+        self.workers, self.scheduler = workers, scheduler
+        self._cluster: distributed.LocalCluster | None = None
+        self._client: distributed.Client | None = None
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], label: str
+    ) -> Iterator[tuple[int, Result]]:
+        """Yield (position, result) as tasks complete.
+
+        Raises
+        ------
+        RunError
+            Tasks were given up because workers died of them, or the scheduler was lost.
+        UserError
+            The scheduler cannot be reached or has no workers.
+        Exception
+            Whatever a task raised.
+        """
+        if not tasks:
+            return
+        client = self._connect()
+        suspects = yield from _round(client, function, tasks, range(len(tasks)), label)
+        failed = []
+        for position in sorted(suspects):
+            failed += yield from _round(client, function, tasks, [position], label)
+        if failed:
+            names = ", ".join(str(tasks[position]) for position in failed[:4]) + (", ..." if len(failed) > 4 else "")
+            raise RunError(
+                f"{label}: {len(failed)} of {len(tasks)} tasks killed every worker that tried them ({names}); the rest "
+                f"is done. Perhaps memory ran out: run the same command again with fewer --workers."
+            )
+
+    def close(self) -> None:
+        """Stop the client, then the cluster if it is ours."""
+        client, self._client = self._client, None
+        cluster, self._cluster = self._cluster, None
+        if client is not None:
+            with contextlib.suppress(TimeoutError):
+                client.close(timeout=CLOSE_SECONDS)  # type: ignore[no-untyped-call]
+        if cluster is not None:
+            with contextlib.suppress(TimeoutError):
+                cluster.close(timeout=CLOSE_SECONDS)
+
+    def _connect(self) -> "distributed.Client":
+        if self._client is None:
+            import dask
+            import distributed
+
+            with dask.config.set(DASK_SETTINGS), _for_children():
+                if self.scheduler is None:
+                    self._cluster = _local_cluster(self.workers)
+                self._client = _client(distributed, self._cluster, self.scheduler)
+        return self._client
+
+
 def make_executor(workers: int = 1, scheduler: str | None = None) -> Executor:
-    """Executor for `workers` processes here, or for the dask scheduler at an address such as tcp://host:8786."""
-    return SerialExecutor()
+    """Executor for `workers` processes here, or for the dask scheduler at an address such as tcp://host:8786.
+
+    Raises
+    ------
+    UserError
+        dask is asked for and not installed.
+    """
+    if workers == 1 and scheduler is None:
+        return SerialExecutor()
+    if importlib.util.find_spec("distributed") is None:
+        option = "--workers" if scheduler is None else "--scheduler"
+        raise UserError(f'{option} needs dask, which is not installed: pip install "dask[distributed]".')
+    return DaskExecutor(workers, scheduler)
+
+
+def _round(
+    client: "distributed.Client",
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    positions: Sequence[int],
+    label: str,
+) -> Generator[tuple[int, Result], None, list[int]]:
+    """Yield (position, result) of the tasks at some positions; return those that were taken out for killing workers."""
+    import distributed
+
+    futures = {client.submit(function, tasks[position], pure=False): position for position in positions}
+    killed = []
+    try:
+        for future in distributed.as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
+            position = futures.pop(future)
+            if future.status == "finished":
+                yield position, future.result()
+            elif future.status == "error":
+                if not isinstance(future.exception(), distributed.KilledWorker):
+                    future.result()  # raises, with the worker's traceback
+                killed.append(position)
+            else:
+                raise RunError(f"{label}: the dask scheduler was lost; run the same command again to continue.")
+    finally:
+        with contextlib.suppress(Exception):
+            client.cancel(list(futures))  # type: ignore[no-untyped-call]
+    return killed
+
+
+def _local_cluster(workers: int) -> "distributed.LocalCluster":
+    import distributed
+
+    try:
+        return distributed.LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            worker_dashboard_address=None,
+            memory_limit=0,
+            silence_logs=logging.CRITICAL + 1,
+        )
+    except (OSError, RuntimeError) as error:
+        raise RunError(f"{workers} worker processes could not be started ({error}): use fewer --workers.") from error
+
+
+def _client(module: Any, cluster: Any, scheduler: str | None) -> "distributed.Client":
+    try:
+        client = module.Client(cluster or scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        message = f"no dask scheduler answers at {scheduler} ({error}); start one or correct --scheduler."
+        raise UserError(message) from None
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+    except TimeoutError:
+        client.close()
+        raise UserError(f"the scheduler at {scheduler} has no workers; start some with `dask worker`.") from None
+    return client  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _for_children() -> Iterator[None]:
+    """Environment and signal mask that worker processes inherit, now and when one is replaced.
+
+    Numerical libraries use one thread, whatever the user's own setting is. SIGINT is blocked: the terminal sends
+    Ctrl-C to every process of the group, but only this one answers, and ends the others.
+    """
+    resource_tracker.ensure_running()  # were it started later, it would unblock SIGINT in the thread that starts it
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

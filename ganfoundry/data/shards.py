@@ -2,8 +2,9 @@
 
 A shard is built in memory and written by ordinary calls, so HDF5 never holds a half-written file open: kill -9 and a
 full disk leave whole shards and nothing else.  ``('v110', 'v110')`` plus fletcher32 puts a checksum on all metadata and
-all data; there is no compression, which gains little on images and costs reading speed.  Every row is a pure function of the configuration and its row number; a run that is interrupted and
-continued, by any number of workers, ends with the same bytes.
+all data.  There is no compression: it gains little on images and costs reading speed.  Every row is a pure function of
+the configuration and its row number; a run that is interrupted and continued, by any number of workers, ends with the
+same bytes.
 
     folder/config.json      rows, rows per shard, key of the configuration
     folder/manifest.jsonl   one line a shard: number, first row, rows, bytes, sha256, fields, key, code version
