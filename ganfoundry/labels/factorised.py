@@ -94,7 +94,7 @@ def concatenated(maps: Sequence[Tensor], resolution: int, mode: Mode = "bilinear
 
 def project_tiles(
     maps: Sequence[Tensor],
-    weights: Sequence[Tensor],
+    weight: Tensor,
     bias: Tensor,
     resolution: int,
     *,
@@ -106,7 +106,7 @@ def project_tiles(
     Parameters
     ----------
     maps : sequence of (C_k, r_k, r_k) feature maps at their own resolutions
-    weights : sequence of (units, C_k), in the order of `maps`; its dtype (float32 or bfloat16) is the dtype computed in
+    weight : (units, D), columns in the order of `maps`; its dtype (float32 or bfloat16) is the dtype computed in
     bias : (units,)
     resolution : int
         Side R of the output.
@@ -118,31 +118,32 @@ def project_tiles(
     ------
     (first row, (rows, units, R) tensor): the layer before its activation
     """
-    dtype = weights[0].dtype
-    fine, coarse = _by_resolution(maps, weights, resolution, mode)
-    windows = [_RowWindow(maps_r, weight, resolution, mode) for maps_r, weight in coarse]
+    dtype = weight.dtype
+    runs = _by_resolution(maps, weight, resolution, mode)
+    fine = [run for run in runs if run[0][0].shape[-1] == resolution]
+    windows = [_RowWindow(*run, resolution, mode) for run in runs if run[0][0].shape[-1] != resolution]
     units = len(bias)
     bias = bias.to(dtype)[:, None]
     for start in range(0, resolution, tile_rows):
         stop = min(start + tile_rows, resolution)
         if windows:
             pieces = [window.rows(start, stop, tile_rows) for window in windows]
-            vertical = torch.cat([weight for weight, _ in pieces], 1).to(dtype)
+            vertical = torch.cat([band for band, _ in pieces], 1).to(dtype)
             stacked = torch.cat([rows for _, rows in pieces])
             tile = (vertical @ stacked.flatten(1)).view(stop - start, units, resolution).add_(bias)
         else:
             tile = bias.expand(stop - start, units, resolution)
-        for maps_r, weight in fine:
-            rows = _rows_first(maps_r, start, stop, dtype)
-            tile = torch.baddbmm(tile, weight.expand(len(rows), *weight.shape), rows)
+        for run, columns in fine:
+            rows = _rows_first(run, start, stop, dtype)
+            tile = torch.baddbmm(tile, columns.expand(len(rows), *columns.shape), rows)
         yield start, tile
 
 
 def project(
-    maps: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor, resolution: int, *, mode: Mode = "bilinear"
+    maps: Sequence[Tensor], weight: Tensor, bias: Tensor, resolution: int, *, mode: Mode = "bilinear"
 ) -> Tensor:
     """First layer of one image as a whole, (units, R, R); parameters as in :func:`project_tiles`."""
-    tiles = [tile for _, tile in project_tiles(maps, weights, bias, resolution, mode=mode)]
+    tiles = [tile for _, tile in project_tiles(maps, weight, bias, resolution, mode=mode)]
     return torch.cat(tiles).permute(1, 0, 2)
 
 
@@ -179,19 +180,21 @@ def _rows_first(maps: Sequence[Tensor], low: int, high: int, dtype: torch.dtype)
 
 
 def _by_resolution(
-    maps: Sequence[Tensor], weights: Sequence[Tensor], resolution: int, mode: Mode
-) -> tuple[list[tuple[list[Tensor], Tensor]], list[tuple[list[Tensor], Tensor]]]:
-    """Group maps of equal side; (those at the output's resolution, those below it)."""
-    groups: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
-    for feature, weight in zip(maps, weights, strict=True):
+    maps: Sequence[Tensor], weight: Tensor, resolution: int, mode: Mode
+) -> list[tuple[list[Tensor], Tensor]]:
+    """Runs of neighbouring maps of one side, each with its columns of the weight (a view)."""
+    runs: list[tuple[list[Tensor], Tensor]] = []
+    first = offset = 0
+    for feature in maps:
         if feature.shape[-1] > resolution:  # fewer numbers after reduction than before: reduce, then project
             feature = _resize(feature, resolution, mode)
-        members, columns = groups.setdefault(feature.shape[-1], ([], []))
-        members.append(feature)
-        columns.append(weight)
-    joined = {side: (members, torch.cat(columns, 1)) for side, (members, columns) in groups.items()}
-    fine = [joined[resolution]] if resolution in joined else []
-    return fine, [group for side, group in sorted(joined.items()) if side != resolution]
+        if runs and runs[-1][0][0].shape[-1] == feature.shape[-1]:
+            members = [*runs.pop()[0], feature]
+        else:
+            members, first = [feature], offset
+        offset += len(feature)
+        runs.append((members, weight[:, first:offset]))
+    return runs
 
 
 def _resize(feature: Tensor, resolution: int, mode: Mode) -> Tensor:

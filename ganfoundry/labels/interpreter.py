@@ -34,7 +34,7 @@ from ganfoundry.labels.training_pixels import FeatureTable, PixelSampler
 Voting = Literal["soft", "majority"]
 FORMAT = "ganfoundry-interpreter-1"
 _GROUP_UNITS = 256  # hidden units computed at a time: enough for an efficient product, little enough to stay in cache
-_TILE_ELEMENTS = 1 << 19
+_TILE_ELEMENTS = 1 << 17  # numbers of one tile of the first layer
 
 
 @dataclass(frozen=True)
@@ -186,9 +186,8 @@ class StyleInterpreter:
         for start in range(0, config.members, group):
             part = slice(start, start + group)
             weight = self.weights[0][part].flatten(0, 1).to(dtype)
-            columns = weight.split([channels for _, channels in config.layers], 1)
             tiles = project_tiles(
-                maps, columns, self.biases[0][part].flatten(), config.resolution, mode=config.mode, tile_rows=tile_rows
+                maps, weight, self.biases[0][part].flatten(), config.resolution, mode=config.mode, tile_rows=tile_rows
             )
             for row, tile in tiles:
                 value = tile.view(len(tile), -1, first, config.resolution)

@@ -260,9 +260,7 @@ def _read_latents(path: Path, count: int) -> tuple[NDArray[np.float32], NDArray[
     for name in latents:
         rows = len(latents[name])
         if rows != count:
-            raise InputError(
-                f'{path}: "{name}" has {rows} rows for {count} samples; they belong together'
-            )
+            raise InputError(f'{path}: "{name}" has {rows} rows for {count} samples; they belong together')
     return latents["w"].astype(np.float32), latents.get("seed")
 
 

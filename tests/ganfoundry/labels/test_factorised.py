@@ -38,8 +38,7 @@ def test_equals_the_concatenated_form(sides: list[int], resolution: int, mode: M
     """Any sizes, growing and shrinking, repeated resolutions, any tile height."""
     maps, weight, bias = layer(sides, 5, seed)
     expected = published(maps, weight, bias, resolution, mode)
-    columns = weight.split([len(m) for m in maps], 1)
-    tiles = list(project_tiles(maps, columns, bias, resolution, mode=mode, tile_rows=tile))
+    tiles = list(project_tiles(maps, weight, bias, resolution, mode=mode, tile_rows=tile))
     assert [start for start, _ in tiles] == list(range(0, resolution, tile))
     ours = torch.cat([rows for _, rows in tiles]).permute(1, 0, 2)
     assert (ours - expected).abs().max() <= 1e-5
@@ -55,14 +54,13 @@ def _identity(maps: list[Tensor]) -> tuple[Tensor, Tensor]:
 def test_stylegan_plan_at_128_pixels(mode: Mode) -> None:
     """Column blocks and row windows at real sizes; also a map larger than the output, which is reduced."""
     maps, weight, bias = layer([4, 8, 8, 16, 32, 64, 64, 128, 256], 16, 0)
-    ours = project(maps, weight.split([len(m) for m in maps], 1), bias, 128, mode=mode)
+    ours = project(maps, weight, bias, 128, mode=mode)
     assert (ours - published(maps, weight, bias, 128, mode)).abs().max() <= 1e-5
 
 
 def test_bfloat16_is_close() -> None:
     maps, weight, bias = layer([4, 8, 16, 32], 16, 1)
-    columns = [w.bfloat16() for w in weight.split([len(m) for m in maps], 1)]
-    ours = project(maps, columns, bias, 32)
+    ours = project(maps, weight.bfloat16(), bias, 32)
     exact = published(maps, weight, bias, 32, "bilinear")
     assert ours.dtype == torch.bfloat16
     assert (ours.float() - exact).abs().max() < 0.05 * exact.abs().max()
@@ -87,8 +85,8 @@ def test_bands_hold_the_whole_matrix(mode: Mode) -> None:
 def test_tiles_do_not_change_the_maps() -> None:
     maps, weight, bias = layer([4, 16], 4, 2)
     before = [m.clone() for m in maps]
-    for _, tile in project_tiles(maps, weight.split([len(m) for m in maps], 1), bias, 16, tile_rows=4):
+    for _, tile in project_tiles(maps, weight, bias, 16, tile_rows=4):
         tile.zero_()  # a consumer may work in place
     assert all(torch.equal(a, b) for a, b in zip(maps, before, strict=True))
-    again = project(maps, weight.split([len(m) for m in maps], 1), bias, 16)
+    again = project(maps, weight, bias, 16)
     assert (again - published(maps, weight, bias, 16, "bilinear")).abs().max() <= 1e-5
