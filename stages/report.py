@@ -62,6 +62,7 @@ def run(
     page = render_page(config.title, lead, sections, f"generator sha256 {gan.generator_sha256}")
     path = out.path / "report.html"
     path.write_text(page, encoding="utf-8")
+    (out.path / "overview.png").write_bytes(_overview(views, view_set, labelled))
     out.figure("page_kb", round(path.stat().st_size / 1024))
 
 
@@ -165,6 +166,25 @@ def _labelled_sections(config: Config, labelled: LabelledSet) -> "list[Section]"
         Section("Labelled images", text, figures=figures),
         Section("Classes", "Share of the pixels of the kept samples.", bars=_class_bars(labelled, kept, facts)),
     ]
+
+
+def _overview(views: ViewCodes, view_set: ViewSet, labelled: LabelledSet) -> bytes:
+    """One picture of the run: three objects from up to twelve codes; twelve kept samples, their labels, uncertainty."""
+    import numpy as np
+
+    from ganfoundry.labels.labelset import kept_rows
+    from ganfoundry.pictures import grid, heatmap, overlay, png_bytes
+
+    codes = json.loads((views.path / "codes.json").read_text("utf-8"))["codes"]
+    columns = _spread(np.arange(len(codes)), 12)
+    turntable = _rows(view_set, "image", (len(codes) * np.arange(3)[:, None] + columns).ravel())
+    palette = np.array(json.loads((labelled.path / "labels.json").read_text("utf-8"))["palette"], np.uint8)
+    chosen = _spread(kept_rows(labelled.path), len(columns))
+    images, labels = _rows(labelled, "image", chosen), _rows(labelled, "label", chosen)
+    uncertainty = _rows(labelled, "uncertainty", chosen)
+    heat = heatmap(uncertainty, float(np.quantile(uncertainty, 0.995)))
+    tiles = np.concatenate([turntable, images, overlay(images, labels, palette), heat])
+    return png_bytes(grid(tiles, len(columns), scale=2))
 
 
 def _class_bars(labelled: LabelledSet, kept: "NDArray[np.int64]", facts: dict[str, Any]) -> "list[Bar]":
