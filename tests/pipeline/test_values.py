@@ -50,7 +50,7 @@ def test_text_and_toml_give_the_value_back(annotation: Any, values: st.SearchStr
     ],
 )
 def test_bad_text_says_what_was_expected(annotation: Any, raw: str, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
+    with pytest.raises(ValueError, match=rf"^{message}$"):
         convert(annotation, raw, is_text=True)
 
 
@@ -85,7 +85,7 @@ def test_whole_numbers_serve_as_floats() -> None:
 
 
 def test_types_that_are_not_understood_are_refused() -> None:
-    with pytest.raises(TypeError, match="only T | None"):
+    with pytest.raises(TypeError, match=r"only T \| None"):
         convert(int | str, "1", is_text=True)
     with pytest.raises(TypeError, match="cannot be of type"):
         convert(dict, "1", is_text=True)
