@@ -57,8 +57,9 @@ def render_rows(task: RenderTask) -> dict[str, Any]:
 
     from ganfoundry.data.seeds import CONTENT, sample_integer
     from ganfoundry.data.shards import write_shard
-    from ganfoundry.gan.latents import content_codes
-    from ganfoundry.views.synthesis import render_grid, single_thread
+    from ganfoundry.gan.latents import content_codes, sample_noise
+    from ganfoundry.labels.synthesis import single_thread
+    from ganfoundry.views.synthesis import render_grid
 
     generator, codes = _models(task.gan, task.views, task.sources)
     views = len(codes)
