@@ -28,6 +28,15 @@ def compute_dtype(module: nn.Module, device: torch.device, dtype: torch.dtype | 
     return next(module.parameters()).dtype
 
 
+def gaussian(*shape: int, scale: float = 1.0) -> Tensor:
+    """Normal numbers of a standard deviation, for initial weights; none are drawn for networks without memory (meta).
+
+    (Drawing on the meta device would load torch's decompositions, seconds of imports.)
+    """
+    values = torch.empty(*shape)
+    return values if values.is_meta else values.normal_(std=scale)
+
+
 def normalise_second_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Scale every row of ``x`` (N, D) to a mean square of 1."""
     return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
@@ -58,7 +67,7 @@ class FullyConnectedLayer(nn.Module):
         bias_init: float = 0.0,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.weight = nn.Parameter(gaussian(out_features, in_features, scale=1.0 / lr_multiplier))
         self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
         self.weight_gain = lr_multiplier / math.sqrt(in_features)
         self.bias_gain = lr_multiplier
@@ -181,7 +190,7 @@ class Conv2dLayer(nn.Module):
         resample_filter: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0),
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = nn.Parameter(gaussian(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if activate else None
         self.register_buffer("resample_filter", resample_kernel(resample_filter))
         self.weight_gain = 1.0 / math.sqrt(in_channels * kernel_size**2)

@@ -1,10 +1,5 @@
 """The StyleGAN2 generator (arXiv:1912.04958) in plain PyTorch, fast on a CPU.
 
-A modulated convolution scales the *activations* by the style before the convolution and by the demodulation factor
-after it, instead of building one weight per sample: conv(x, w s) / |w s| = d * conv(s * x, w) with
-d_no = (sum_ik (w_oik s_ni)^2 + eps)^(-1/2) (eq. 1-3). One dense convolution serves the whole batch, and the factor d,
-noise and bias take a single pass over the result.
-
 Feature maps may be bfloat16 (``dtype`` or autocast); mapping, styles, demodulation factors, noise and the sum of RGB
 images stay in the precision of the weights. Everything is differentiable twice. State names are those of
 stylegan2-ada-pytorch.
@@ -12,164 +7,21 @@ stylegan2-ada-pytorch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
 from ganfoundry.gan.discriminator import Discriminator
-from ganfoundry.gan.filters import resample_kernel, upsample, upsampling_conv2d
-from ganfoundry.gan.layers import (
-    SLOPE,
-    SQRT2,
-    SQRT_HALF,
-    Conv2dLayer,
-    FullyConnectedLayer,
-    MappingNetwork,
-    compute_dtype,
-)
+from ganfoundry.gan.filters import upsample
+from ganfoundry.gan.layers import SQRT_HALF, MappingNetwork, compute_dtype
+from ganfoundry.gan.modulation import SynthesisBlock, SynthesisLayer
 
 __all__ = ["Discriminator", "DiscriminatorConfig", "Generator", "GeneratorConfig", "SynthesisNetwork"]
 
 Noise = str | Mapping[str, Tensor]
 NOISE_MODES = ("const", "none", "random")
-
-
-def demodulation(weight: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
-    """Factors (sum (w_oik s_ni)^2 + eps)^(-1/2) (N, C_out) of weight (C_out, C_in, k, k) and style (N, C_in)."""
-    return (style.square() @ weight.square().sum(dim=(2, 3)).t() + eps).rsqrt()
-
-
-def modulated_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    style: Tensor,
-    *,
-    shift: Tensor | None = None,
-    gain: float = 1.0,
-    kernel: Tensor | None = None,
-) -> Tensor:
-    """Convolution with the weight modulated per sample and demodulated, plus a shift, times a gain.
-
-    Parameters
-    ----------
-    x : torch.Tensor
-        (N, C_in, H, W), any floating type; the convolution runs in it.
-    weight : torch.Tensor
-        (C_out, C_in, 3, 3).
-    style : torch.Tensor
-        (N, C_in).
-    shift : torch.Tensor, optional
-        Added after demodulation, broadcast to the result (noise and bias).
-    gain : float
-        Factor of the sum.
-    kernel : torch.Tensor, optional
-        (k, k) resampling filter; given, the resolution is doubled.
-
-    Returns
-    -------
-    torch.Tensor
-        (N, C_out, H, W) or (N, C_out, 2 H, 2 W), dtype of ``x``.
-    """
-    factor = (demodulation(weight, style) * gain).to(x.dtype)[:, :, None, None]
-    x = x * style.to(x.dtype)[:, :, None, None]
-    weight = weight.to(x.dtype)
-    y = F.conv2d(x, weight, padding=weight.shape[-1] // 2) if kernel is None else upsampling_conv2d(x, weight, kernel)
-    if shift is None:
-        return y * factor
-    shift = (shift * gain).to(x.dtype).contiguous(memory_format=torch.channels_last)
-    return torch.addcmul(shift, y, factor)
-
-
-class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, noise, bias, leaky ReLU; optionally doubling the resolution first.
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Channels.
-    resolution : int
-        Side of the result.
-    up : bool
-        Whether the input has half that side.
-    config : GeneratorConfig
-        The rest.
-    """
-
-    resample_filter: Tensor
-    noise_const: Tensor
-
-    def __init__(self, in_channels: int, out_channels: int, resolution: int, up: bool, config: GeneratorConfig) -> None:
-        super().__init__()
-        self.in_channels, self.out_channels, self.resolution, self.up = in_channels, out_channels, resolution, up
-        self.conv_clamp, self.use_noise = config.conv_clamp, config.use_noise
-        self.affine = FullyConnectedLayer(config.w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.register_buffer("resample_filter", resample_kernel(config.resample_filter))
-        if config.use_noise:
-            self.register_buffer("noise_const", torch.randn(resolution, resolution))
-            self.noise_strength = nn.Parameter(torch.zeros([]))
-
-    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
-        """Map (N, C_in, r', r') to (N, C_out, r, r); ``noise`` is (N or 1, 1, r, r) of unit scale, or None."""
-        shift = self.bias[None, :, None, None]
-        if noise is not None and self.use_noise:
-            shift = shift + noise * self.noise_strength
-        kernel = self.resample_filter if self.up else None
-        x = modulated_conv2d(x, self.weight, style, shift=shift, gain=gain * SQRT2, kernel=kernel)
-        x = F.leaky_relu(x, SLOPE, inplace=True)
-        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp * gain, self.conv_clamp * gain)
-
-
-class ToRGBLayer(nn.Module):
-    """Modulated 1x1 convolution to an image, without demodulation or activation.
-
-    The product weight * style is formed per sample here: it is only (N, 3, C), and saves a pass over the features.
-    """
-
-    def __init__(self, in_channels: int, config: GeneratorConfig) -> None:
-        super().__init__()
-        self.in_channels, self.conv_clamp = in_channels, config.conv_clamp
-        self.affine = FullyConnectedLayer(config.w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(config.img_channels, in_channels, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(config.img_channels))
-        self.weight_gain = 1.0 / math.sqrt(in_channels)
-
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Map (N, C, r, r) and style (N, C) to (N, img_channels, r, r) in the precision of the weights."""
-        n, c, h, w = x.shape
-        weight = (self.weight[:, :, 0, 0] * (style * self.weight_gain)[:, None, :]).to(x.dtype)
-        rgb = torch.bmm(x.permute(0, 2, 3, 1).reshape(n, h * w, c), weight.transpose(1, 2))
-        image = rgb.to(self.bias.dtype) + self.bias
-        if self.conv_clamp is not None:
-            image = image.clamp(-self.conv_clamp, self.conv_clamp)
-        return image.reshape(n, h, w, -1).permute(0, 3, 1, 2)
-
-
-class SynthesisBlock(nn.Module):
-    """Layers of one resolution: ``const`` (4 px) or ``conv0``, then ``conv1``, ``skip`` and ``torgb`` where present."""
-
-    resample_filter: Tensor
-
-    def __init__(self, resolution: int, config: GeneratorConfig) -> None:
-        super().__init__()
-        width = config.channels[resolution]
-        self.register_buffer("resample_filter", resample_kernel(config.resample_filter))
-        if resolution == 4:
-            self.const = nn.Parameter(torch.randn(width, 4, 4))
-        else:
-            previous = config.channels[resolution // 2]
-            self.conv0 = SynthesisLayer(previous, width, resolution, True, config)
-            if config.architecture == "resnet":
-                taps = config.resample_filter
-                self.skip = Conv2dLayer(previous, width, 1, activate=False, up=True, resample_filter=taps)
-        self.conv1 = SynthesisLayer(width, width, resolution, False, config)
-        if resolution == config.resolution or config.architecture == "skip":
-            self.torgb = ToRGBLayer(width, config)
 
 
 class SynthesisNetwork(nn.Module):
