@@ -6,18 +6,18 @@ from pathlib import Path
 from pipeline.registry import Registry, run_command_line
 
 STAGES = {
-    "import-gan": ("stages.import_gan", "Bring a generator into the run: a shipped one or your checkpoint."),
-    "train-gan": ("stages.train_gan", "Train a StyleGAN2 on renders of a world or on a folder of images."),
+    "import-gan": ("stages.import_gan", "Bring in a generator: a shipped one or your checkpoint."),
+    "train-gan": ("stages.train_gan", "Train a StyleGAN2 on renders or on a folder of images."),
     "annotate-views": ("stages.annotate_views", "Find viewpoint codes of a generator and label them."),
     "generate-views": ("stages.generate_views", "Render every object from every viewpoint code."),
-    "filter-views": ("stages.filter_views", "Drop images without exactly one large object; keep the masks."),
+    "filter-views": ("stages.filter_views", "Keep images of exactly one large object, with its mask."),
     "annotate-parts": ("stages.annotate_parts", "Label the parts of a few generated images."),
     "train-interpreter": ("stages.train_interpreter", "Train the Style Interpreter on the labelled images."),
     "synthesize": ("stages.synthesize", "Synthesise labelled images, the most uncertain dropped."),
     "export": ("stages.export", "Write the labelled set as one HDF5 file and as COCO."),
     "report": ("stages.report", "Write one HTML page that shows what the run made."),
     "train-annotator": ("stages.train_annotator", "Train the part, keypoint and pose network on renders."),
-    "train-detector": ("stages.train_detector", "Train the Mask R-CNN of the filter on rendered scenes."),
+    "train-detector": ("stages.train_detector", "Train the filter's Mask R-CNN on rendered scenes."),
     "run": ("stages.run", "Run the chain of stages that a configuration file lists."),
     "status": ("stages.status", "Show what a run holds, what is stale and why."),
 }

@@ -282,7 +282,7 @@ def _checked(key: Parameter, raw: object, source: str, *, is_text: bool) -> Sett
     try:
         key.check(value)
     except ValueError as error:
-        raise UserError(f"{key.name} = {shown(value)} ({source}) is out of range: allowed is {error}.") from None
+        raise UserError(f"{key.name} = {shown(raw)} ({source}) is out of range: allowed is {error}.") from None
     return Setting(value, source)
 
 

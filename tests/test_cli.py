@@ -1,8 +1,8 @@
 """The command line as a user meets it: fast, complete, and everything it lists exists."""
 
+import resource
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -36,17 +36,18 @@ def test_the_registry_is_the_folder_of_stages() -> None:
     for name, (module, line) in STAGES.items():
         assert module == f"stages.{name.replace('-', '_')}"
         assert line.endswith(".")
-        assert len(line) <= 78
+        assert len(line) <= 58, "fits on one line of 80 columns"
 
 
 def test_help_is_fast_and_lists_every_command_in_one_line() -> None:
-    seconds = []
+    seconds = []  # of processor time, which a busy machine does not lengthen
     for _ in range(3):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         result = python("cli.py", "--help")
-        seconds.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert result.returncode == 0
-    assert min(seconds) < 1.0
+    assert min(seconds) < 0.5
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     for name, (_, text) in STAGES.items():
         assert f"{name} {text}" in lines

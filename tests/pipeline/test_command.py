@@ -1,13 +1,24 @@
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from pipeline.config import param
 from pipeline.stage import stage_command
 from tests.pipeline.conftest import Shell
 from tests.pipeline.toys import GrindConfig, grind, grind_command, paint_command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clash:
+    workers: int = param(1, "Clashes with the common option.")
+
+
+def clash(config: Clash) -> None:
+    """Never run."""
 
 
 def page(command: click.Command) -> str:
@@ -131,16 +142,6 @@ def test_quiet_says_nothing(shell: Shell) -> None:
 
 
 def test_a_name_taken_by_the_machinery_is_a_programming_error() -> None:
-    from dataclasses import dataclass
-
-    from pipeline.config import param
-
-    @dataclass(frozen=True, kw_only=True)
-    class Clash:
-        workers: int = param(1, "Clashes with the common option.")
-
-    def run(config: "Clash") -> None: ...
-
     with pytest.raises(TypeError, match="mine: the name workers is taken"):
-        stage_command("mine", Clash, run)
+        stage_command("mine", Clash, clash)
     assert stage_command("fine", GrindConfig, grind).stage.output.kind == "pigment"

@@ -64,5 +64,5 @@ def test_bars_on_a_terminal_nested_and_after_an_error(monkeypatch: pytest.Monkey
     with display.bar("third", 1) as bar:
         bar.advance()
     text = terminal.getvalue()
-    for word in ("outer", "inner", "again", "third", "2/2", "5/5", "a [bracketed] message"):
+    for word in ("outer", "inner", "again", "third", "2/2", "1/1", "a [bracketed] message"):
         assert word in text
