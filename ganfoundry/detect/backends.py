@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganfoundry import weights as shipped
 from ganfoundry.detect.filtering import Instances
-from ganfoundry.detect.mask_rcnn import load_detector
+from ganfoundry.detect.mask_rcnn import WEIGHTS_NAME, load_detector
 from ganfoundry.detect.torchvision_shim import import_torchvision
 from ganfoundry.errors import InputError
 
@@ -128,11 +129,13 @@ def resolve_weights(weights: str | Path) -> Path:
     path = Path(weights)
     if path.exists():
         return path
-    shipped = Path(__file__).parent.parent / "weights"
-    if path.name == str(weights) and (shipped / path.name / "detector.safetensors").is_file():
-        return shipped / path.name
-    names = sorted(file.parent.name for file in shipped.glob("*/detector.safetensors"))
-    raise InputError(f"there are no detector weights {str(weights)!r}; give a file or one of: {', '.join(names)}")
+    try:
+        return shipped.path(str(weights))
+    except InputError:
+        names = ", ".join(name for name in shipped.names() if (shipped.ROOT / name / WEIGHTS_NAME).is_file())
+        raise InputError(
+            f"there are no detector weights {str(weights)!r}; give a file, a folder or a name: {names or 'none'}"
+        ) from None
 
 
 def _is_public_model(path: Path) -> bool:

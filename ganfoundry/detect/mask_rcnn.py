@@ -20,11 +20,13 @@ from torch.nn import functional
 
 from ganfoundry.detect.torchvision_shim import import_torchvision
 from ganfoundry.errors import InputError
+from ganfoundry.weights import card_of
 
 if TYPE_CHECKING:
     from torchvision.models.detection import MaskRCNN
 
 WEIGHTS_NAME = "detector.safetensors"
+HEADER_KEY = "detector"  # of the architecture, in the header of the weights file
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def save_detector(folder: Path, net: "MaskRCNN", config: DetectorConfig, card: M
         for name, value in net.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    content = save(tensors, metadata={"kind": "detector", "config": config.to_json()})
+    content = save(tensors, metadata={HEADER_KEY: config.to_json()})  # one key: the order of several is random
     digest = hashlib.sha256(content).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS_NAME).write_bytes(content)
@@ -244,9 +246,9 @@ def load_detector(path: Path) -> LoadedDetector:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  not a mapping
     except (SafetensorError, OSError) as error:
         raise InputError(f"the detector weights {file} are damaged ({error}); copy or train them again") from error
-    if header.get("kind") != "detector" or "config" not in header:
+    if HEADER_KEY not in header:
         raise InputError(f"{file} does not hold a detector of train-detector; give one that does")
-    config = DetectorConfig.from_json(header["config"])
+    config = DetectorConfig.from_json(header[HEADER_KEY])
     net = build_detector(config)
     floats = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     try:
@@ -261,15 +263,9 @@ def load_detector(path: Path) -> LoadedDetector:
 
 
 def _check_card(file: Path, digest: str) -> None:
-    card = file.parent / "card.json"
-    if not card.is_file():
-        return
-    try:
-        expected = json.loads(card.read_text(encoding="utf-8")).get("sha256", digest)
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"the card {card} cannot be read; copy it again with its weights") from error
+    expected = str(card_of(file.parent).get("sha256", digest))
     if expected != digest:
         raise InputError(
             f"the detector weights {file} are not those of their card (sha256 {digest[:12]}..., the card says "
-            f"{str(expected)[:12]}...); copy both again"
+            f"{expected[:12]}...); copy both again"
         )

@@ -55,7 +55,7 @@ class Scenes:
 
 
 def render_scenes(world: "World", root_seed: int, stream: int, first: int, stop: int, resolution: int) -> Scenes:
-    """Render scenes first..stop - 1: two in five are one object as a generator frames it, the others hold 0 to 5.
+    """Render scenes first..stop - 1: three in ten are one object as a generator frames it, the others hold 0 to 5.
 
     Parameters
     ----------
@@ -68,10 +68,10 @@ def render_scenes(world: "World", root_seed: int, stream: int, first: int, stop:
     for index in range(first, stop):
         rng = sample_rng(root_seed, stream, index)
         seed = sample_integer(root_seed, stream, index)
-        if rng.random() < 0.4:
+        if rng.random() < 0.3:
             samples.append(world.render(seed, resolution))
         else:
-            count = int(rng.choice(6, p=[0.12, 0.33, 0.25, 0.15, 0.10, 0.05]))
+            count = int(rng.choice(6, p=[0.10, 0.28, 0.28, 0.17, 0.11, 0.06]))
             samples.append(world.render_scene(seed, resolution, num_objects=count))
     return Scenes(np.stack([sample.image for sample in samples]), np.stack([sample.instances for sample in samples]))
 
@@ -323,7 +323,7 @@ def train_detector(
     config : DetectorTraining
     scenes : Scenes
     checkpoint : Path
-        Written about every `checkpoint_seconds` and at the end, also when the run is interrupted.
+        Written about every `checkpoint_seconds` and at the end; an interrupted run loses the steps since the last one.
     on_step : callable
         Called with the number of steps done and the losses of the last one.
 
