@@ -1,0 +1,86 @@
+"""How well viewpoint codes hold the camera, and what else follows the view or the content."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ganfoundry.metrics import angle_difference, circular_mean, circular_std
+from ganfoundry.views.codes import azimuth_bin
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ViewConsistency:
+    """Azimuth of each viewpoint code over contents, all (views,).
+
+    Attributes
+    ----------
+    azimuth, azimuth_std : degrees
+        Circular mean and standard deviation.
+    flip_share : 0 to 1
+        Images more than 90 degrees from the mean.
+    bin : int
+        Azimuth bin of the mean.
+    """
+
+    azimuth: Floats
+    azimuth_std: Floats
+    flip_share: Floats
+    bin: NDArray[np.int64]
+
+
+def view_consistency(azimuth: ArrayLike) -> ViewConsistency:
+    """Summarise azimuths (contents, views) in degrees."""
+    table = np.asarray(azimuth, np.float64)
+    mean = np.nan_to_num(np.asarray(circular_mean(table, axis=0)))
+    return ViewConsistency(
+        azimuth=mean,
+        azimuth_std=np.asarray(circular_std(table, axis=0)),
+        flip_share=(np.abs(angle_difference(table, mean[None])) > 90).mean(0),
+        bin=azimuth_bin(mean),
+    )
+
+
+def variance_shares(values: ArrayLike) -> tuple[float, float]:
+    """Shares of the variance that content alone and view alone explain (main effects of a two-way layout).
+
+    Parameters
+    ----------
+    values : (contents, views) or (contents, views, D)
+
+    Returns
+    -------
+    (float, float)
+        Content's and view's share in [0, 1]; the rest is their interaction. Not a number if all values are equal.
+    """
+    table = np.asarray(values, np.float64)
+    table = table.reshape(*table.shape[:2], -1)
+    centre = table.mean((0, 1))
+    total = ((table - centre) ** 2).mean((0, 1)).sum()
+    if total <= 0:
+        return float("nan"), float("nan")
+    content = ((table.mean(1) - centre) ** 2).mean(0).sum()
+    view = ((table.mean(0) - centre) ** 2).mean(0).sum()
+    return float(content / total), float(view / total)
+
+
+def agreement(classes: ArrayLike) -> tuple[float, float]:
+    """How far a class follows the content, and how far the view: mean share of the commonest class of a row, a column.
+
+    Parameters
+    ----------
+    classes : (contents, views) int
+
+    Returns
+    -------
+    (float, float)
+        1 means that the class is a function of the content (or of the view) alone.
+    """
+    table = np.asarray(classes)
+    return _plurality(table), _plurality(table.T)
+
+
+def _plurality(rows: NDArray[np.integer]) -> float:
+    return float(np.mean([np.bincount(row).max() / len(row) for row in rows]))
