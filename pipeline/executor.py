@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -35,8 +36,11 @@ DASK_SETTINGS = {
     "distributed.worker.memory.terminate": False,
     "distributed.nanny.pre-spawn-environ": ONE_THREAD,
     "distributed.scheduler.worker-ttl": None,  # a busy worker is not a dead one; the death of a process is noticed
+    "distributed.deploy.lost-worker-timeout": "1 hour",  # its nanny starts another; do not start a third
     "distributed.comm.timeouts.connect": "5 minutes",  # processes start slowly on a machine that is busy
     "distributed.comm.timeouts.tcp": "5 minutes",
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
     "distributed.admin.tick.limit": "1h",
     "logging.distributed": "critical",
 }
@@ -92,6 +96,7 @@ class DaskExecutor:
         self.workers, self.scheduler = workers, scheduler
         self._cluster: distributed.LocalCluster | None = None
         self._client: distributed.Client | None = None
+        self._settings: Any = None  # undoes dask.config.set
 
     def map(
         self, function: Callable[[Task], Result], tasks: Sequence[Task], label: str
@@ -131,13 +136,17 @@ class DaskExecutor:
         if cluster is not None:
             with contextlib.suppress(TimeoutError):
                 cluster.close(timeout=CLOSE_SECONDS)
+        if self._settings is not None:
+            self._settings.__exit__(None, None, None)
+            self._settings = None
 
     def _connect(self) -> "distributed.Client":
         if self._client is None:
             import dask
             import distributed
 
-            with dask.config.set(DASK_SETTINGS), _for_children():
+            self._settings = dask.config.set(DASK_SETTINGS)
+            with _for_children():
                 if self.scheduler is None:
                     self._cluster = _local_cluster(self.workers)
                 self._client = _client(distributed, self._cluster, self.scheduler)
@@ -175,14 +184,14 @@ def _round(
     try:
         for future in distributed.as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
             position = futures.pop(future)
-            if future.status == "finished":
-                yield position, future.result()
-            elif future.status == "error":
-                if not isinstance(future.exception(), distributed.KilledWorker):
-                    future.result()  # raises, with the worker's traceback
+            try:
+                result = future.result()  # does the task again if the worker that did it has died meanwhile
+            except distributed.KilledWorker:
                 killed.append(position)
+            except CancelledError:
+                raise RunError(f"{label}: the dask scheduler was lost; run the same command again to go on.") from None
             else:
-                raise RunError(f"{label}: the dask scheduler was lost; run the same command again to continue.")
+                yield position, result
     finally:
         with contextlib.suppress(Exception):
             client.cancel(list(futures))  # type: ignore[no-untyped-call]
@@ -198,7 +207,8 @@ def _local_cluster(workers: int) -> "distributed.LocalCluster":
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # with None dask listens on port 8787 of every interface
+            scheduler_kwargs={"dashboard": False},
             worker_dashboard_address=None,
             memory_limit=0,
             silence_logs=logging.CRITICAL + 1,

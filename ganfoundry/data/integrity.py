@@ -50,7 +50,9 @@ def sync_directory(folder: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes | memoryview, *, temporary: str | None = None) -> None:
+def write_whole(
+    path: str | os.PathLike[str], data: bytes | memoryview, *, temporary: str | None = None, sync: bool = True
+) -> None:
     """Write a file so that its name never shows anything but all of the bytes.
 
     Temporary file in the same folder, ordinary writes, fsync, rename, fsync of the folder.
@@ -63,6 +65,8 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview, *, tempo
         The whole content.
     temporary : str, optional
         Name of the temporary file inside the same folder; must start with ``.tmp-``.
+    sync : bool
+        False leaves out both fsyncs: safe against the death of the process, not against loss of power.
 
     Raises
     ------
@@ -76,9 +80,11 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview, *, tempo
             view = memoryview(data)
             while view:
                 view = view[file.write(view) :]
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(partial, path)
-        sync_directory(path.parent)
+        if sync:
+            sync_directory(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()

@@ -1,5 +1,6 @@
 """Serial and dask executors; worker processes are real and really killed."""
 
+import contextlib
 import os
 import re
 import signal
@@ -129,6 +130,23 @@ def test_exception_of_a_task_arrives_with_its_exit_code(two_workers):
         list(two_workers.map(fail_on_three, range(8), "x"))
     assert caught.value.exit_code == 2
     assert sorted(two_workers.map(square, range(4), "x"))[3] == (3, 9)  # still usable
+
+
+def listening_ports(pid):
+    """Addresses on which a process listens, as /proc/net/tcp writes them."""
+    sockets = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            sockets.add(os.readlink(descriptor))
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [line[1] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets]
+
+
+def test_nothing_listens_beyond_this_machine(two_workers):
+    workers = {pid for _, (pid, _) in two_workers.map(describe_worker, range(20), "x")}
+    addresses = [address for pid in {os.getpid(), *workers} for address in listening_ports(pid)]
+    assert addresses
+    assert {address.split(":")[0] for address in addresses} == {"0100007F"}
 
 
 def test_stopping_early_drops_the_rest(two_workers):
