@@ -134,6 +134,8 @@ class DiscriminatorConfig:
     mbstd_channels: int = 1
 
     def __post_init__(self) -> None:
+        if self.resolution < 8:
+            raise ValueError(f"a discriminator works on images of at least 8 px, got {self.resolution}")
         channels = self.channels or small_channels(self.resolution)
         object.__setattr__(self, "channels", _complete(channels, self.resolution))
         object.__setattr__(self, "resample_filter", tuple(float(tap) for tap in self.resample_filter))
