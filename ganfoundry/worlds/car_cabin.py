@@ -105,6 +105,8 @@ def add_cabin(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
     half[..., 1] = np.concatenate([heights, np.broadcast_to(roof - _ROOF_EDGE * (1.0 - s) ** 2, (3, len(base)))])
     half[..., 0] = np.maximum(half[..., 0], 0.0)
     half[:, [0, -1], 0] = 0.0
+    # Insetting can make columns pass each other; the rows of the roof must run from front to rear.
+    half[-1, :, 2] = np.minimum.accumulate(half[-1, :, 2])
 
     wall = _cabin_ids(design, kinds, len(half) - 1)
     across = np.array([-1.0, -0.75, -0.4, 0.0, 0.4, 0.75, 1.0])
