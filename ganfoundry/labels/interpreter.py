@@ -208,8 +208,9 @@ class StyleInterpreter:
         """Write weights and configuration to one safetensors file."""
         tensors = {f"layer{i}.weight": w.contiguous() for i, w in enumerate(self.weights)}
         tensors |= {f"layer{i}.bias": b.contiguous() for i, b in enumerate(self.biases)}
-        header = {"format": FORMAT, "config": json.dumps(asdict(self.config)), **(metadata or {})}
-        safetensors.torch.save_file(tensors, path, metadata=header)
+        header = {"format": FORMAT, "config": asdict(self.config), **(metadata or {})}
+        # One entry only: safetensors writes several in no fixed order, and the file's sha256 is its identity.
+        safetensors.torch.save_file(tensors, path, metadata={"interpreter": json.dumps(header)})
 
     @classmethod
     def load(cls, path: str | Path) -> "StyleInterpreter":
@@ -222,13 +223,13 @@ class StyleInterpreter:
         """
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise InputError(f"{path} is not an interpreter file; train one with train-interpreter")
+                header = json.loads((file.metadata() or {}).get("interpreter", "{}"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, safetensors.SafetensorError) as error:
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise InputError(f"cannot read the interpreter {path}: {error}; train it again") from error
-        settings = json.loads(header["config"])
+        if header.get("format") != FORMAT:
+            raise InputError(f"{path} is not an interpreter file; train one with train-interpreter")
+        settings = header["config"]
         settings["layers"] = tuple((name, channels) for name, channels in settings["layers"])
         config = InterpreterConfig(**settings | {"hidden": tuple(settings["hidden"])})
         depth = range(len(config.hidden) + 1)

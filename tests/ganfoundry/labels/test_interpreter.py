@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -247,8 +248,13 @@ def test_file_round_trip_and_damage(tmp_path: Path) -> None:
     a, b = interpreter.predict(features), loaded.predict(features)
     assert torch.equal(a.label, b.label)
     assert torch.equal(a.uncertainty, b.uncertainty)
+    interpreter.save(tmp_path / "again", {"generator_sha256": "0" * 64})
+    assert path.read_bytes() == (tmp_path / "again").read_bytes()
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="cannot read the interpreter"):
         StyleInterpreter.load(path)
     with pytest.raises(InputError, match="cannot read the interpreter"):
         StyleInterpreter.load(tmp_path / "none")
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="is not an interpreter file"):
+        StyleInterpreter.load(path)

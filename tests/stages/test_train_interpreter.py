@@ -1,0 +1,107 @@
+"""train-interpreter on a small generator: what it writes, how good it is, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+from ganfoundry.errors import InputError
+from ganfoundry.labels.interpreter import StyleInterpreter
+from pipeline.artifacts import Gan, Interpreter, Labels, Writer
+from pipeline.errors import UserError
+from tests.stages.labelhelp import shades_gan, shades_interpreter, shades_labels
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory: pytest.TempPathFactory) -> Gan:
+    return shades_gan(tmp_path_factory.mktemp("gan"))
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory, gan: Gan) -> Labels:
+    return shades_labels(tmp_path_factory.mktemp("labels"), gan)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, gan: Gan, labels: Labels) -> Writer[Interpreter]:
+    return shades_interpreter(tmp_path_factory.mktemp("interpreter"), gan, labels, folds=3)
+
+
+def test_it_learns_and_generalises(trained: Writer[Interpreter]) -> None:
+    figures = {k: float(v) for k, v in trained.figures.items()}
+    assert figures["training_accuracy"] > 0.85
+    assert figures["held_out_accuracy"] > 0.8  # chance is 0.25
+    assert 0 < figures["held_out_miou"] <= figures["training_miou"] + 0.05
+
+
+def test_the_description_says_what_the_weights_mean(trained: Writer[Interpreter], gan: Gan) -> None:
+    table = json.loads((trained.path / "interpreter.json").read_text("utf-8"))
+    assert table["classes"] == ["background", "dim", "mid", "bright"]
+    assert len(table["palette"]) == 4
+    assert table["generator_sha256"] == gan.generator_sha256
+    assert table["layers"] == ["b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1"]
+    assert table["provenance"] == {"labels": "by features"}
+    assert table["labelled_images"] == 6
+    config = StyleInterpreter.load(trained.path / "interpreter.safetensors").config
+    assert (config.members, config.hidden, config.num_classes, config.resolution) == (3, (32, 16), 4, 16)
+    with Image.open(trained.path / "examples.png") as picture:
+        assert picture.size == (2 * 4 * 32 + 6, 3 * 32 + 12)
+
+
+def test_training_again_gives_the_same_bytes(
+    tmp_path: Path, gan: Gan, labels: Labels, trained: Writer[Interpreter]
+) -> None:
+    shades_interpreter(tmp_path, gan, labels, folds=0)
+    weights = "interpreter.safetensors"
+    assert (tmp_path / weights).read_bytes() == (trained.path / weights).read_bytes()
+
+
+def test_options_reach_the_interpreter(tmp_path: Path, gan: Gan, labels: Labels) -> None:
+    options = {"level": "two", "layers": ("b8.conv1", "b16.conv1"), "voting": "majority", "upsampling": "nearest"}
+    out = shades_interpreter(tmp_path, gan, labels, steps=2, folds=0, **options)
+    config = StyleInterpreter.load(tmp_path / "interpreter.safetensors").config
+    assert config.layers == (("b8.conv1", 8), ("b16.conv1", 8))
+    assert (config.num_classes, config.voting, config.mode) == (2, "majority", "nearest")
+    assert "held_out_miou" not in out.figures
+
+
+def test_another_generator_is_refused(tmp_path: Path, labels: Labels) -> None:
+    other = shades_gan(tmp_path / "other", seed=1)
+    with pytest.raises(InputError, match="belong to the generator"):
+        shades_interpreter(tmp_path / "out", other, labels)
+
+
+def test_latents_of_other_pictures_are_refused(tmp_path: Path, gan: Gan, labels: Labels) -> None:
+    """The published code's off-by-one (mask i with latent i - 1) cannot happen here."""
+    folder = tmp_path / "labels"
+    shutil.copytree(labels.path, folder)
+    path = folder / "latents.safetensors"
+    w = safetensors.numpy.load_file(path)["w"]
+    safetensors.numpy.save_file({"w": np.roll(w, 1, axis=0)}, path)
+    with pytest.raises(UserError, match=r"sample-\d: its latent makes a picture that differs .* restore both") as error:
+        shades_interpreter(tmp_path / "out", gan, Labels(folder))
+    assert error.value.exit_code == 2
+    assert not (tmp_path / "out" / "interpreter.safetensors").exists()
+
+
+def test_a_pixel_retouched_in_a_picture_is_no_reason_to_refuse(tmp_path: Path, gan: Gan, labels: Labels) -> None:
+    folder = tmp_path / "labels"
+    shutil.copytree(labels.path, folder)
+    path = folder / "images" / "sample-0.png"
+    pixels = np.array(Image.open(path))
+    pixels[0, 0] = 255 - pixels[0, 0]
+    Image.fromarray(pixels).save(path)
+    shades_interpreter(tmp_path / "out", gan, Labels(folder), steps=1, folds=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"layers": ("b8.conv7",)}, "no layer b8.conv7"), ({"level": "parts99"}, "no level 'parts99'")],
+)
+def test_unknown_names_are_refused(tmp_path: Path, gan: Gan, labels: Labels, options: dict, sentence: str) -> None:
+    with pytest.raises((UserError, InputError), match=sentence):
+        shades_interpreter(tmp_path, gan, labels, **options)
