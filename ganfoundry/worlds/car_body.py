@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
 SEAM = 0.014
-"""Half width of the gaps between panels, metres: about twice a real one, so that it survives small images."""
+"""Half width of the gaps between panels, metres: several times a real one, so that it survives small images."""
 _TUB_INSET = 0.30
 _LIP = 0.055
 _OPENING = 0.86
@@ -61,6 +61,15 @@ def door_edges(design: CarDesign) -> tuple[float, float, float]:
     if design.body_type == "pickup":
         last = max(last, design.rear_base + 0.02)
     return first, first + 0.52 * (last - first), last
+
+
+def outline_normals(points: Array) -> Array:
+    """Outward unit normals (n, 2) of a half outline (n, 2) in plan, straight ahead and back at its ends."""
+    tangent = np.gradient(points, axis=0)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    normal[0], normal[-1] = (0.0, 1.0), (0.0, -1.0)
+    return np.asarray(normal)
 
 
 def mirror_rings(half: Array) -> Array:
@@ -163,11 +172,7 @@ def _outline(design: CarDesign) -> tuple[Array, Array]:
     points = np.concatenate([front_edge, front_arc, side, rear_arc, rear_edge])
     # The corner arcs end on the widths at the car's ends; the taper is eased in so that the side has no step.
     points[:, 0] = np.minimum(points[:, 0], half_width(design, points[:, 1]))
-    tangent = np.gradient(points, axis=0)
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    normal[0], normal[-1] = (0.0, 1.0), (0.0, -1.0)
-    return points, normal
+    return points, outline_normals(points)
 
 
 def _wall_inset(design: CarDesign, height: Array, shoulder: Array, facing: Array, z: Array) -> Array:
@@ -224,7 +229,7 @@ def add_lower_body(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
     u = np.clip(half[-1, :, 2] / (0.5 * design.length), -1.0, 1.0)
     crown = 0.05 * (1.0 - np.abs(u) ** 6)
     deck = _deck_ids(design, half[-1, :, 2], len(across) - 1)
-    add_shell(builder, half, _wall_ids(design, plan, trim), across, crown, deck)
+    add_shell(builder, half, _wall_ids(design, plan), across, crown, deck)
     opening = np.flatnonzero(deck[0][:, len(across) // 2] == 0)
     if len(opening):
         _add_load_bed(builder, half[-1, opening[0] : opening[-1] + 2], crown[opening[0] : opening[-1] + 2])
@@ -238,68 +243,73 @@ def add_lower_body(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
     }
 
 
-def _wall_ids(design: CarDesign, plan: Array, trim: Array) -> tuple[Ids, Ids]:
+def _side_ids(design: CarDesign, z: Array) -> Ids:
+    """Wing or door at positions along the car, (n,)."""
+    first, middle, last = door_edges(design)
+    kinds = [Part.FRONT_WING, Part.FRONT_DOOR, Part.REAR_DOOR]
+    return np.select([z > first, z > middle, z > last], kinds, Part.REAR_WING).astype(np.int64)
+
+
+def _wall_ids(design: CarDesign, plan: Array) -> tuple[Ids, Ids]:
     """Part and material ids of the wall, (11, J): tub, trim, two of bumper, gap, two of lamp, rim, three of edge."""
     mid = 0.5 * (plan[:-1] + plan[1:])
-    x, z = mid[:, 0], mid[:, 1]
-    first, middle, last = door_edges(design)
-    columns = len(z)
-    parts = np.zeros((11, columns), dtype=np.int64)
-    materials = np.full((11, columns), int(Material.PAINT))
-
-    side = np.select(
-        [z > first, z > middle, z > last], [Part.FRONT_WING, Part.FRONT_DOOR, Part.REAR_DOOR], Part.REAR_WING
-    ).astype(np.int64)
-    parts[:] = side
-    seams = np.min(np.abs(z[:, None] - np.array([first, middle, last])), axis=1) < SEAM * 0.9
+    z = mid[:, 1]
+    parts = np.tile(_side_ids(design, z), (11, 1))
+    materials = np.full(parts.shape, int(Material.PAINT))
+    seams = np.min(np.abs(z[:, None] - np.array(door_edges(design))), axis=1) < SEAM * 0.9
     materials[2:8, seams] = Material.SEAM
 
-    front_end, rear_end = z > design.front_axle, z < design.rear_axle
     in_arch = np.isfinite(arch_height(design, z, design.arch_radius + _LIP))
     parts[:2] = np.where(in_arch, Part.WHEEL_ARCH, Part.SILL)
     materials[0] = Material.DARK
     materials[1] = Material.PLASTIC
-    for end, bumper in ((front_end, Part.FRONT_BUMPER), (rear_end, Part.REAR_BUMPER)):
+    for end, bumper in ((z > design.front_axle, Part.FRONT_BUMPER), (z < design.rear_axle, Part.REAR_BUMPER)):
         parts[:4, end & ~in_arch] = bumper
-        materials[1:4, end & ~in_arch] = Material.BUMPER
+        materials[2:4, end & ~in_arch] = Material.BUMPER
         materials[1, end & ~in_arch] = Material.PLASTIC
+    _label_face(design, mid, parts, materials)
+    _label_tail(design, mid, parts, materials)
+    return parts, materials
 
+
+def _label_face(design: CarDesign, mid: Array, parts: Ids, materials: Ids) -> None:
+    """Headlamps, grille, air intake and the edge of the bonnet, in place; `mid` (J, 2) as x, z."""
+    x, z = mid[:, 0], mid[:, 1]
     full = 0.5 * design.width * 0.945
     corner = 0.5 * design.length - design.nose_bulge - design.corner_radius
-    is_front = z > corner - design.lamp_wrap - 0.002
-    clear_front = z > design.front_axle + design.arch_radius + _LIP
-    clear_rear = z < design.rear_axle - design.arch_radius - _LIP
-    lamp = is_front & clear_front & (x > (1.0 - design.lamp_width) * full - 0.002)
-    nose = is_front & clear_front & ~lamp
-    parts[4:8, nose] = Part.GRILLE if not design.grille_open else Part.FRONT_BUMPER
-    parts[4:8, nose & (x > design.grille_width * full)] = Part.FRONT_WING
-    parts[4:7, nose & (x < design.grille_width * full)] = Part.GRILLE
-    materials[4:7, nose & (x < design.grille_width * full)] = Material.DARK if design.grille_open else Material.PLASTIC
+    ahead = z > corner - design.lamp_wrap - 0.002
+    clear = ahead & (z > design.front_axle + design.arch_radius + _LIP)
+    lamp = clear & (x > (1.0 - design.lamp_width) * full - 0.002)
+    nose = clear & ~lamp
+    grille = nose & (x < design.grille_width * full)
+    parts[4:8, nose] = Part.FRONT_WING
+    parts[4:7, grille] = Part.GRILLE
+    materials[4:7, grille] = Material.DARK if design.grille_open else Material.PLASTIC
     parts[7, nose] = Part.BONNET
     parts[5:7, lamp] = Part.HEADLAMP
     materials[5:7, lamp] = Material.HEADLAMP
-    parts[8:, is_front & (mid[:, 1] > corner + 0.5 * design.corner_radius)] = Part.BONNET
-    # Lower air intake.
-    intake = is_front & (x < 0.62 * full)
+    parts[8:, ahead & (z > corner + 0.5 * design.corner_radius)] = Part.BONNET
+    intake = ahead & (x < 0.62 * full)
     parts[2, intake] = Part.GRILLE
     materials[2, intake] = Material.DARK
 
-    is_rear = z < -0.5 * design.length + design.corner_radius + 0.05 + 0.10
-    tail = is_rear & clear_rear & (x > (1.0 - design.tail_lamp_width) * full - 0.002)
-    parts[4:, is_rear & ~tail & (x < full - 0.5 * design.corner_radius)] = Part.BOOT
-    parts[5:7, tail] = Part.TAIL_LAMP
-    materials[5:7, tail] = Material.TAIL_LAMP
-    return parts, materials
+
+def _label_tail(design: CarDesign, mid: Array, parts: Ids, materials: Ids) -> None:
+    """Tail lamps and the boot lid, in place; `mid` (J, 2) as x, z."""
+    x, z = mid[:, 0], mid[:, 1]
+    full = 0.5 * design.width * 0.945
+    behind = z < -0.5 * design.length + design.corner_radius + 0.05 + 0.10
+    lamp = behind & (z < design.rear_axle - design.arch_radius - _LIP)
+    lamp &= x > (1.0 - design.tail_lamp_width) * full - 0.002
+    parts[4:, behind & ~lamp & (x < full - 0.5 * design.corner_radius)] = Part.BOOT
+    parts[5:7, lamp] = Part.TAIL_LAMP
+    materials[5:7, lamp] = Material.TAIL_LAMP
 
 
 def _deck_ids(design: CarDesign, z: Array, cells: int) -> tuple[Ids, Ids]:
     """Part and material ids of the deck, (J, cells); 0 where the load bed is open or the cabin stands."""
     mid = 0.5 * (z[:-1] + z[1:])
-    first, middle, last = door_edges(design)
-    side = np.select(
-        [mid > first, mid > middle, mid > last], [Part.FRONT_WING, Part.FRONT_DOOR, Part.REAR_DOOR], Part.REAR_WING
-    ).astype(np.int64)
-    parts = np.repeat(side[:, None], cells, axis=1)
+    parts = np.repeat(_side_ids(design, mid)[:, None], cells, axis=1)
     materials = np.full(parts.shape, int(Material.PAINT))
     for rows, lid in (
         (mid > design.cowl - 0.05, Part.BONNET),

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganfoundry.render.mesh import MeshBuilder
-from ganfoundry.worlds.car_body import Ids, add_shell, belt_line, door_edges, half_width
+from ganfoundry.worlds.car_body import Ids, add_shell, belt_line, door_edges, half_width, outline_normals
 from ganfoundry.worlds.car_design import CarDesign
 from ganfoundry.worlds.car_parts import Material, Part
 
@@ -14,8 +14,6 @@ Array = npt.NDArray[np.float64]
 
 # Heights of the rings between belt and roof edge: base, sill of the glass (front and rear, sides), glass, header, edge.
 _LEVELS = np.array([-0.06, 0.035, 0.10, 0.36, 0.62, 0.84, 0.90, 1.0])
-_SCREEN_ROWS = slice(1, 6)
-_SIDE_ROWS = slice(2, 5)
 _ROOF_EDGE = 0.06
 _ROOF_RADIUS = 0.12
 
@@ -66,38 +64,41 @@ def _side_columns(design: CarDesign, low: tuple[float, float], high: tuple[float
     return np.maximum.accumulate(positions), kinds
 
 
-def add_cabin(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
-    """Add the cabin; returns keypoints of the left side by name, (3,) each."""
+def _outlines(design: CarDesign) -> tuple[Array, Array, list[str]]:
+    """Half outlines of the cabin at the belt and at the roof, (J + 1, 2) each, and what the side columns hold."""
     low_width = float(half_width(design, np.array([0.0]))[0]) - design.edge_radius - 0.035
     high_width = low_width * design.tumblehome
-    low_front, low_rear, high_front, high_rear = design.cowl + 0.06, design.rear_base, design.header, design.rear_header
+    rear = design.rear_base
     if design.tailgate:
-        low_rear = max(low_rear, -0.5 * design.length + (0.08 if design.body_type == "van" else 0.15))
-    bulges = (0.16, 0.12)
-    backs = (0.06, 0.05)
-    probe = np.array([0.0, 1.0])
-    low = _plan(low_width, low_front, low_rear, bulges[0], backs[0], probe)
-    high = _plan(high_width, high_front, high_rear, bulges[1], backs[1], probe)
-    ends = [(float(plan[9, 1]), float(plan[10, 1])) for plan in (low, high)]
-    shares, kinds = _side_columns(design, ends[0], ends[1])
-    low = _plan(low_width, low_front, low_rear, bulges[0], backs[0], np.concatenate([[0.0], shares, [1.0]])[1:-1])
-    high = _plan(high_width, high_front, high_rear, bulges[1], backs[1], np.concatenate([[0.0], shares, [1.0]])[1:-1])
+        rear = max(rear, -0.5 * design.length + (0.08 if design.body_type == "van" else 0.15))
 
-    base = np.minimum(belt_line(design, low[:, 1]), belt_line(design, np.array([low_front, low_rear])).max())
+    def low(shares: Array) -> Array:
+        return _plan(low_width, design.cowl + 0.06, rear, 0.16, 0.06, shares)
+
+    def high(shares: Array) -> Array:
+        return _plan(high_width, design.header, design.rear_header, 0.12, 0.05, shares)
+
+    # Where the straight sides begin and end decides the shares of the pillars.
+    ends = [tuple(float(z) for z in plan(np.array([0.0, 1.0]))[9:11, 1]) for plan in (low, high)]
+    shares, kinds = _side_columns(design, (ends[0][0], ends[0][1]), (ends[1][0], ends[1][1]))
+    return low(shares), high(shares), kinds
+
+
+def _rings(design: CarDesign, low: Array, high: Array) -> Array:
+    """Half rings of the cabin, (R, J + 1, 3), from below the belt over the rounded edge to the roof."""
+    front, rear = float(low[0, 1]), float(low[-1, 1])
+    base = np.minimum(belt_line(design, low[:, 1]), belt_line(design, np.array([front, rear])).max())
     roof = design.height - 0.035
     t = _LEVELS[:, None]
     bow = 0.05 * np.sin(np.pi * np.clip(t, 0.0, 1.0)) * (1.0 if design.body_type != "van" else 0.6)
-    tangent = np.gradient(low, axis=0)
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    normal[0], normal[-1] = (0.0, 1.0), (0.0, -1.0)
+    normal = outline_normals(low)
     plan = low + t[..., None] * (high - low) + bow[..., None] * normal
     heights = base + t * (roof - _ROOF_EDGE - base)
     # A quadratic Bezier curve from the wall over the point where wall and roof would meet.
     step = plan[-1] - plan[-2]
     rise = np.maximum(heights[-1] - heights[-2], 1e-3)
     meet = plan[-1] + step * (_ROOF_EDGE / rise)[:, None]
-    end = meet - min(_ROOF_RADIUS, 0.1 * (high_front - high_rear)) * normal
+    end = meet - min(_ROOF_RADIUS, 0.1 * (design.header - design.rear_header)) * normal
     s = np.array([1.0, 2.0, 3.0])[:, None] / 3.0
     rounded = ((1.0 - s) ** 2)[..., None] * plan[-1] + (2.0 * s * (1.0 - s))[..., None] * meet + (s**2)[..., None] * end
     half = np.empty((len(heights) + 3, len(base), 3))
@@ -107,18 +108,22 @@ def add_cabin(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
     half[:, [0, -1], 0] = 0.0
     # Insetting can make columns pass each other; the rows of the roof must run from front to rear.
     half[-1, :, 2] = np.minimum.accumulate(half[-1, :, 2])
+    return half
 
-    wall = _cabin_ids(design, kinds, len(half) - 1)
+
+def add_cabin(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
+    """Add the cabin; returns keypoints of the left side by name, (3,) each."""
+    low, high, kinds = _outlines(design)
+    half = _rings(design, low, high)
     across = np.array([-1.0, -0.75, -0.4, 0.0, 0.4, 0.75, 1.0])
     columns = half.shape[1] - 1
     z = half[-1, :, 2]
     v = np.clip((2.0 * z - z[0] - z[-1]) / max(z[0] - z[-1], 0.1), -1.0, 1.0)
     cap = (np.full((columns, 6), int(Part.ROOF)), np.full((columns, 6), int(Material.ROOF_PAINT)))
-    add_shell(builder, half, wall, across, 0.035 * (1.0 - v**2), cap)
-    first, second = 6, columns - 6
+    add_shell(builder, half, _cabin_ids(design, kinds, len(half) - 1), across, 0.035 * (1.0 - v**2), cap)
     return {
-        "front_roof_corner": half[-2, first],
-        "rear_roof_corner": half[-2, second],
+        "front_roof_corner": half[-2, 6],
+        "rear_roof_corner": half[-2, columns - 6],
         "windscreen_base": half[1, 4],
         "rear_window_base": half[2 if design.tailgate else 1, columns - 4],
     }
@@ -136,16 +141,18 @@ def _cabin_ids(design: CarDesign, kinds: list[str], rows: int) -> tuple[Ids, Ids
         parts[row, column] = part
         materials[row, column] = Material.GLASS
 
-    glass(_SCREEN_ROWS, slice(0, 5), Part.WINDSCREEN)
+    glass(slice(1, 6), slice(0, 5), Part.WINDSCREEN)
     materials[0, 0:5] = Material.PLASTIC
-    back = _SIDE_ROWS if design.tailgate or design.body_type == "pickup" else _SCREEN_ROWS
-    if not (design.panel_van):
-        glass(slice(back.start, 6 if not design.tailgate else 5), slice(columns - 5, columns), Part.REAR_WINDOW)
-    else:
-        parts[1:6, columns - 5 :] = Part.BOOT
+    rear = slice(columns - 5, columns)
+    if design.panel_van:
+        parts[1:6, rear] = Part.BOOT
         glass(slice(3, 5), slice(columns - 5, columns - 1), Part.REAR_WINDOW)
+    elif design.tailgate:
+        glass(slice(2, 5), rear, Part.REAR_WINDOW)
+    else:
+        glass(slice(2 if design.body_type == "pickup" else 1, 6), rear, Part.REAR_WINDOW)
     if design.tailgate:
-        low_rows = parts[:3, columns - 5 :]
+        low_rows = parts[:3, rear]
         low_rows[low_rows == Part.PILLAR] = Part.BOOT
     for index, kind in enumerate(kinds):
         column = 8 + index
@@ -155,5 +162,6 @@ def _cabin_ids(design: CarDesign, kinds: list[str], rows: int) -> tuple[Ids, Ids
             glass(slice(2, 6), slice(column, column + 1), Part.REAR_SIDE_WINDOW)
         elif kind == "rear":
             parts[:6, column] = Part.REAR_WING
-        parts[:2, column] = np.where(kind == "front", Part.FRONT_DOOR, parts[:2, column])
+        if kind == "front":
+            parts[:2, column] = Part.FRONT_DOOR
     return parts, materials
