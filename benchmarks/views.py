@@ -61,9 +61,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     azimuth = found.azimuth.reshape(contents, views)
     chosen, random = view_consistency(azimuth), view_consistency(control.azimuth.reshape(contents, views))
     sure = np.where(found.azimuth_confidence.reshape(contents, views) > 0.7, 1.0, np.nan)
-    print(
-        f"{'code':>4s} {'bin':>4s} {'found':>5s} {'azimuth':>8s} {'std':>6s} {'flips':>6s} {'elevation':>10s} {'sure':>6s}"
-    )
+    heads = ("code", "bin", "found", "azimuth", "std", "flips", "elevation", "sure")
+    print(" ".join(f"{head:>{width}s}" for head, width in zip(heads, (4, 4, 5, 8, 6, 6, 10, 6), strict=True)))
     elevation = found.elevation.reshape(contents, views)
     for code in codes.codes:
         k = code.id

@@ -163,7 +163,7 @@ def choose_codes(
         names = ", ".join(f"{k} ({30 * k - 15} to {30 * k + 15} degrees)" for k in empty)
         raise RunError(
             f"no consistent viewpoint code among {len(candidates)} candidates for the azimuth bins {names}; "
-            "raise --num-candidates or --truncation, or train the generator longer"
+            "raise --num-candidates or --largest-std, or train the generator longer"
         )
     bins = azimuth_bin(candidates.azimuth)
     off_centre = np.abs(angle_difference(candidates.azimuth, 30.0 * bins))

@@ -70,15 +70,15 @@ class AnnotatorConfig:
         """
         try:
             table = json.loads(text)
+            if table.pop("format") != _FORMAT:
+                raise ValueError("another format")
             return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(
-                "the annotator's description cannot be read; train it again with train-annotator"
-            ) from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError("the annotator's description cannot be read; train one with train-annotator") from error
 
     def to_json(self) -> str:
         """One line of JSON, stored in the header of the weights."""
-        return json.dumps(asdict(self))
+        return json.dumps({"format": _FORMAT, **asdict(self)})
 
 
 class AnnotatorOutput(NamedTuple):
@@ -321,7 +321,8 @@ class Annotator:
             name: (value.half() if value.is_floating_point() else value).contiguous()
             for name, value in self.net.state_dict().items()
         }
-        payload = save(state, {"format": _FORMAT, "config": self.config.to_json()})
+        # One key of metadata: safetensors writes several in random order; the same weights are to give the same file.
+        payload = save(state, {"annotator": self.config.to_json()})
         sha256 = hashlib.sha256(payload).hexdigest()
         (folder / WEIGHTS_FILE).write_bytes(payload)
         self.card["sha256"] = sha256
@@ -346,11 +347,11 @@ class Annotator:
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{folder} holds no readable annotator; train one with train-annotator") from error
         sha256 = hashlib.sha256(payload).hexdigest()
-        if not isinstance(card, dict) or card.get("sha256") != sha256 or header.get("format") != _FORMAT:
+        if not isinstance(card, dict) or card.get("sha256") != sha256:
             raise InputError(
                 f"{folder / WEIGHTS_FILE} is damaged or not the one its card describes; restore both files"
             )
-        net = AnnotatorNet(AnnotatorConfig.from_json(header.get("config", "")))
+        net = AnnotatorNet(AnnotatorConfig.from_json(header.get("annotator", "")))
         try:
             net.load_state_dict(load(payload))
         except (RuntimeError, SafetensorError) as error:
