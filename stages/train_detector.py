@@ -46,6 +46,7 @@ def run(config: Config, out: Writer[Detector], ctx: Context) -> None:
     from ganfoundry.detect.filtering import FilterRule
     from ganfoundry.detect.mask_rcnn import load_detector, save_detector
     from ganfoundry.detect.training import DetectorTraining, train_detector
+    from ganfoundry.labels.synthesis import single_thread
     from ganfoundry.worlds import get_world
 
     scenes = _render(config, out, ctx)
@@ -65,7 +66,8 @@ def run(config: Config, out: Writer[Detector], ctx: Context) -> None:
     ctx.log(f"Measuring on {config.test_scenes} scenes it never saw")
     detector = TorchvisionDetector(load_detector(out.path).net)  # what is measured is what the file holds
     rule = FilterRule(config.score_threshold)
-    figures = evaluate_detector(detector, get_world(config.world), rule, config.test_scenes)
+    with single_thread():
+        figures = evaluate_detector(detector, get_world(config.world), rule, config.test_scenes)
     rounded = {name: round(value, 4) for name, value in figures.items()}
     save_detector(out.path, trainer.net, recipe.architecture, card | {"figures": rounded})
     for name, value in rounded.items():

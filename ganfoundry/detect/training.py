@@ -148,10 +148,13 @@ def augment(
         image, instances = _crop(image, instances, rng)
     detail = int(rng.choice([side // 2, side * 3 // 4, side], p=[0.6, 0.1, 0.3]))
     x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-    x = functional.interpolate(x, size=(detail, detail), mode="bilinear", antialias=True, align_corners=False)
-    x = _disturb(x[0], rng)
-    x = functional.interpolate(x[None], size=(side, side), mode="bilinear", align_corners=False)[0]
+    x = functional.interpolate(x, size=(detail, detail), mode="bilinear", antialias=True, align_corners=False)[0]
     ids = torch.from_numpy(np.ascontiguousarray(instances))[None, None].float()
+    if rng.random() < 0.4:
+        ground = functional.interpolate(ids, size=(detail, detail), mode="nearest-exact")[0] == 0
+        x = _soil(x, ground, rng)
+    x = _disturb(x, rng)
+    x = functional.interpolate(x[None], size=(side, side), mode="bilinear", align_corners=False)[0]
     ids = functional.interpolate(ids, size=(side, side), mode="nearest-exact")[0, 0]
     return x.clamp(0, 1), ids.to(torch.uint8)
 
@@ -164,6 +167,20 @@ def _crop(
     window = int(size * rng.uniform(0.6, 1.0))
     y, x = rng.integers(0, size - window + 1, 2)
     return image[y : y + window, x : x + window], instances[y : y + window, x : x + window]
+
+
+def _soil(x: Tensor, ground: Tensor, rng: np.random.Generator) -> Tensor:
+    """Add cloudy colours and perhaps a horizon to the background of (3, H, W), as generators that are not done do."""
+    size = x.shape[1:]
+    cells = int(rng.integers(2, 12))
+    clouds = torch.from_numpy(rng.standard_normal((1, 3, cells, cells)).astype(np.float32))
+    clouds = functional.interpolate(clouds, size=size, mode="bicubic", align_corners=False)[0]
+    clouds = clouds * float(rng.uniform(0, 0.1))
+    if rng.random() < 0.4:
+        rows = torch.arange(size[0])[:, None] < rng.integers(0, size[0])
+        shade = torch.from_numpy(rng.normal(0, 0.2, (3, 1, 1)).astype(np.float32))
+        clouds = clouds + rows * shade
+    return x + clouds * ground
 
 
 def _disturb(x: Tensor, rng: np.random.Generator) -> Tensor:
