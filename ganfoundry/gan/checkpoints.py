@@ -276,7 +276,9 @@ def _filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Te
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise InputError(f"{path} does not hold a whole network: {'; '.join(problems[:3])}{more}; get the file again")
     values = {name: state.get(name, torch.zeros(()).expand(like.shape)) for name, like in expected.items()}
-    network.load_state_dict({name: value.float().contiguous() for name, value in values.items()}, assign=True)
+    # Copies, since converted states may share memory between names.
+    copies = {name: value.to(torch.float32, copy=True).contiguous() for name, value in values.items()}
+    network.load_state_dict(copies, assign=True)
     return network.eval().requires_grad_(False)
 
 

@@ -1,0 +1,400 @@
+"""Checkpoints: round trips, foreign formats, and what damaged or hostile files do."""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ganfoundry import weights
+from ganfoundry.errors import InputError
+from ganfoundry.gan import formats, rosinality
+from ganfoundry.gan.checkpoints import copy_gan, load_gan, save_gan
+from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
+from ganfoundry.gan.discriminator import Discriminator
+from ganfoundry.gan.stylegan2 import Generator
+
+PT = Path(__file__).parents[2] / "golden" / "ros_32_asym.pt"
+CHANNELS = {4: 6, 8: 5}
+
+
+def networks() -> tuple[Generator, Discriminator]:
+    generator = Generator(
+        GeneratorConfig(
+            resolution=8, channels=CHANNELS, z_dim=4, w_dim=6, conv_clamp=3.0, resample_filter=(1, 2, 4, 1.5)
+        )
+    )
+    generator.w_avg.normal_()
+    return generator, Discriminator(DiscriminatorConfig(resolution=8, channels=CHANNELS, mbstd_group_size=2))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_gan(tmp_path / "gan", *networks(), {"recipe": {"kimg": 3}})
+    return tmp_path / "gan"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that no test changes."""
+    folder = tmp_path_factory.mktemp("saved")
+    save_gan(folder, *networks(), {})
+    return folder
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    left, right = a.state_dict(), b.state_dict()
+    return list(left) == list(right) and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def pt_file(path: Path, content: Any, **options: Any) -> Path:
+    torch.save(content, path, **options)
+    return path
+
+
+def golden_state() -> dict[str, Tensor]:
+    return dict(formats.read_pt(PT)["g_ema"])
+
+
+# ------------------------------------------------------------------ round trips
+
+
+def test_float32_round_trip_is_exact(tmp_path: Path) -> None:
+    generator, discriminator = networks()
+    save_gan(tmp_path, generator, discriminator, {"note": "x"})
+    loaded = load_gan(tmp_path)
+    assert loaded.discriminator is not None
+    assert same(loaded.generator, generator)
+    assert same(loaded.discriminator, discriminator)
+    assert loaded.generator.config == generator.config
+    assert loaded.discriminator.config == discriminator.config
+    assert not loaded.generator.training
+    assert not any(p.requires_grad for p in loaded.generator.parameters())
+    z = torch.randn(3, 4)
+    assert torch.equal(loaded.generator(z), generator(z).detach())
+    digest = hashlib.sha256((tmp_path / "generator.safetensors").read_bytes()).hexdigest()
+    assert loaded.sha256 == digest == loaded.card["sha256"]
+    assert loaded.card["note"] == "x"
+    assert "8 px" in loaded.description
+    assert loaded.notes == ()
+    assert load_gan(tmp_path / "generator.safetensors").sha256 == digest
+
+
+def test_half_precision_storage(tmp_path: Path) -> None:
+    generator, discriminator = networks()
+    save_gan(tmp_path / "half", generator, discriminator, {}, half=True)
+    save_gan(tmp_path / "full", generator, discriminator, {})
+    sizes = [(tmp_path / name / "generator.safetensors").stat().st_size for name in ("half", "full")]
+    assert sizes[0] < 0.8 * sizes[1]
+    loaded = load_gan(tmp_path / "half").generator
+    assert all(value.dtype == torch.float32 for value in loaded.state_dict().values())
+    for name, value in generator.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+    generator.w_avg[0] = 1e6
+    with pytest.raises(ValueError, match=r"not finite as torch.float16: mapping.w_avg"):
+        save_gan(tmp_path / "half", generator, None, {}, half=True)
+    assert load_gan(tmp_path / "half").discriminator is not None  # the old files are untouched
+
+
+def test_saving_without_a_discriminator_removes_the_old_one(folder: Path) -> None:
+    save_gan(folder, networks()[0], None, {})
+    assert load_gan(folder).discriminator is None
+    assert not (folder / "discriminator.safetensors").exists()
+
+
+def test_copy_keeps_the_bytes_and_the_recipe(folder: Path, tmp_path: Path) -> None:
+    original = load_gan(folder)
+    copy = copy_gan(folder, tmp_path / "copy")
+    assert copy.sha256 == original.sha256
+    assert copy.card["recipe"] == {"kimg": 3}
+    assert copy.card["source"] == "gan"
+    assert copy.discriminator is not None
+    single = copy_gan(folder / "generator.safetensors", tmp_path / "single")
+    assert single.sha256 == original.sha256
+    assert single.discriminator is None
+
+
+def test_copy_converts_other_formats(tmp_path: Path) -> None:
+    copy = copy_gan(PT, tmp_path)
+    assert copy.path == tmp_path / "generator.safetensors"
+    assert copy.card["source_sha256"] == hashlib.sha256(PT.read_bytes()).hexdigest()
+    assert same(copy.generator, load_gan(PT).generator)
+
+
+# ------------------------------------------------------------------ other programs' files
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_rosinality_training_checkpoint(tmp_path: Path, zipped: bool) -> None:
+    """What its train.py writes: optimiser states, options in a Namespace, no mean w."""
+    content = {
+        "g": golden_state(),
+        "g_ema": golden_state(),
+        "g_optim": {"state": {}, "param_groups": [{"lr": 0.002}]},
+        "args": argparse.Namespace(size=32, lr=0.002),
+        "ada_aug_p": 0.0,
+    }
+    file = pt_file(tmp_path / "training.pt", content, _use_new_zipfile_serialization=zipped)
+    loaded, converted = load_gan(file), load_gan(PT)
+    assert loaded.notes == ("the file has no mean w: taken from 4,096 samples",)
+    mean = loaded.generator.mapping(torch.randn(4096, 16)).mean(dim=0)
+    assert float((loaded.generator.w_avg - mean).abs().max()) < 0.2 * float(mean.abs().max())
+    z = torch.randn(2, 16)
+    assert torch.equal(loaded.generator(z), converted.generator(z))
+
+
+def test_rosinality_discriminator_is_read_too(tmp_path: Path) -> None:
+    _, discriminator = networks()
+    names = {
+        "b8.fromrgb.weight": "convs.0.0.weight",
+        "b8.fromrgb.bias": "convs.0.1.bias",
+        "b8.conv0.weight": "convs.1.conv1.0.weight",
+        "b8.conv0.bias": "convs.1.conv1.1.bias",
+        "b8.conv1.resample_filter": "convs.1.conv2.0.kernel",
+        "b8.conv1.weight": "convs.1.conv2.1.weight",
+        "b8.conv1.bias": "convs.1.conv2.2.bias",
+        "b8.skip.resample_filter": "convs.1.skip.0.kernel",
+        "b8.skip.weight": "convs.1.skip.1.weight",
+        "b4.conv.weight": "final_conv.0.weight",
+        "b4.conv.bias": "final_conv.1.bias",
+        "b4.fc.weight": "final_linear.0.weight",
+        "b4.fc.bias": "final_linear.0.bias",
+        "b4.out.weight": "final_linear.1.weight",
+        "b4.out.bias": "final_linear.1.bias",
+    }
+    state = discriminator.state_dict()
+    d = {theirs: state[ours] for ours, theirs in names.items()}
+    loaded = load_gan(pt_file(tmp_path / "both.pt", {"g_ema": golden_state(), "d": d}))
+    assert loaded.discriminator is not None
+    assert same(loaded.discriminator, discriminator)
+
+
+def test_safetensors_of_other_programs(tmp_path: Path) -> None:
+    expected = load_gan(PT).generator
+    save_file(golden_state(), tmp_path / "rosinality.safetensors")
+    save_file(dict(expected.state_dict()), tmp_path / "nvidia.safetensors")
+    for name in ("rosinality", "nvidia"):
+        loaded = load_gan(tmp_path / f"{name}.safetensors")
+        assert "assumed: no clamp" in loaded.notes[0]
+        ws = torch.randn(1, 8, 16)
+        assert torch.equal(loaded.generator.synthesis(ws), expected.synthesis(ws))
+
+
+# ------------------------------------------------------------------ hostile and damaged files
+
+
+class Hostile:
+    """Pickles into a call that makes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_hostile_pt_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
+    target = tmp_path / "executed"
+    content = {"g_ema": golden_state(), "args": Hostile(target)}
+    file = pt_file(tmp_path / "bad.pt", content, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(InputError, match=r"bad\.pt is damaged or not a \.pt file of tensors"):
+        load_gan(file)
+    assert not target.exists()
+    torch.load(file, weights_only=False)  # noqa: TID251 - the file does what it threatens
+    assert target.exists()
+
+
+def test_nvidia_pickle_is_refused_unread(tmp_path: Path) -> None:
+    import pickle  # noqa: TID251
+
+    target = tmp_path / "executed"
+    file = tmp_path / "ffhq.pkl"
+    file.write_bytes(pickle.dumps({"G_ema": Hostile(target)}))
+    with pytest.raises(InputError, match=r"ffhq\.pkl is a Python pickle .* rosinality/stylegan2-pytorch") as caught:
+        load_gan(file)
+    assert caught.value.exit_code == 2
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a generator checkpoint"),
+        (b"<html>404</html>", "is not a generator checkpoint"),
+        (b"PK\x03\x04 not a zip", "is damaged or not a .pt"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\x7f{}", "is damaged or not a safetensors file"),
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00{              }", "is not a generator checkpoint"),
+    ],
+)
+def test_files_that_are_no_checkpoints(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "file.bin"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_gan(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {},
+        {"g_ema": 3},
+        {"g_ema": {"input.input": 3}},
+        {"g_ema": {}},
+        {"g_ema": {"conv9.weight": torch.zeros(1)}},
+        {"g_ema": {f"noises.noise_{'9' * 5000}": torch.zeros(1)}},
+        {"state_dict": {"x": torch.zeros(1)}},
+    ],
+)
+def test_pt_files_of_other_things(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(InputError, match=r"other\.pt"):
+        load_gan(pt_file(tmp_path / "other.pt", content))
+
+
+@settings(max_examples=30)
+@given(fraction=st.floats(0, 0.999), source=st.sampled_from(["pt", "generator", "discriminator"]))
+def test_truncated_files(saved: Path, tmp_path_factory: pytest.TempPathFactory, fraction: float, source: str) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    if source == "discriminator":
+        shutil.copy(saved / "generator.safetensors", folder)
+    original = PT if source == "pt" else saved / f"{source}.safetensors"
+    content = original.read_bytes()
+    file = folder / original.name
+    file.write_bytes(content[: int(len(content) * fraction)])
+    with pytest.raises(InputError, match=file.name):
+        load_gan(folder if source == "discriminator" else file)
+
+
+@settings(max_examples=40)
+@given(position=st.floats(0, 0.9999), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_noticed_through_the_card(
+    saved: Path, tmp_path_factory: pytest.TempPathFactory, position: float, bit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("flip")
+    shutil.copy(saved / "card.json", folder)
+    content = bytearray((saved / "generator.safetensors").read_bytes())
+    content[int(len(content) * position)] ^= 1 << bit
+    (folder / "generator.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged or was replaced: its sha256"):
+        load_gan(folder)
+
+
+@settings(max_examples=60)
+@given(position=st.floats(0, 0.9999), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_a_pt_file_never_surprises(
+    tmp_path_factory: pytest.TempPathFactory, position: float, bit: int
+) -> None:
+    """torch's format has no checksum of values: such a file loads, or is refused in a sentence."""
+    content = bytearray(PT.read_bytes())
+    content[int(len(content) * position)] ^= 1 << bit
+    file = tmp_path_factory.mktemp("flip") / "flipped.pt"
+    file.write_bytes(content)
+    with contextlib.suppress(InputError):
+        assert load_gan(file).generator.config.resolution == 32
+
+
+def changed(folder: Path, change: Callable[[dict[str, Tensor], dict[str, str]], None]) -> Path:
+    """A copy of the generator's file with tensors or metadata changed, and no card."""
+    file = folder / "generator.safetensors"
+    state = load_file(file)
+    metadata = {"format": "ganfoundry-generator-1", "config": json.dumps(networks()[0].config.to_dict())}
+    change(state, metadata)
+    target = folder / "changed.safetensors"
+    save_file(state, target, metadata)
+    return target
+
+
+def _set(name: str, value: Tensor) -> Callable[[dict[str, Tensor], dict[str, str]], None]:
+    return lambda state, _: state.__setitem__(name, value)
+
+
+def _config(**values: Any) -> Callable[[dict[str, Tensor], dict[str, str]], None]:
+    def change(_: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        metadata["config"] = json.dumps({**json.loads(metadata["config"]), **values})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s, _: s.pop("synthesis.b8.conv0.affine.bias"), "synthesis.b8.conv0.affine.bias is missing"),
+        (_set("extra", torch.zeros(1)), "extra is not part of one"),
+        (_set("mapping.fc0.bias", torch.zeros(9)), r"mapping.fc0.bias is \(9,\) instead of \(6,\)"),
+        (_set("mapping.fc0.bias", torch.full((6,), torch.nan)), "mapping.fc0.bias holds values that are not finite"),
+        (_set("mapping.fc0.bias", torch.zeros(6, dtype=torch.int32)), "mapping.fc0.bias holds torch.int32"),
+        (_config(resolution=8192, channels={str(1 << k): 65536 for k in range(2, 14)}), r"b16.* is missing.* more"),
+        (_config(w_dim=10**9), "instead of"),
+        (_config(resolution=7), "configuration .* is damaged .*power of two"),
+        (_config(colour="red"), "configuration .* is damaged .*colour"),
+        (_config(channels=3), "configuration .* is damaged"),
+        (_config(w_dim="six"), "configuration .* is damaged"),
+        (lambda _, m: m.__setitem__("config", "{"), "configuration .* is damaged"),
+        (lambda _, m: m.pop("config"), "configuration .* is damaged"),
+    ],
+)
+def test_wrong_tensors_and_configurations(folder: Path, change: Callable[..., Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_gan(changed(folder, change))
+
+
+def test_several_problems_are_counted(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"mapping.fc0.bias is missing.*and 5 more"):
+        load_gan(changed(folder, lambda s, _: [s.pop(name) for name in list(s) if "mapping.fc" in name]))
+
+
+def test_folders_and_names(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no generator lorries-64; give a name"):
+        load_gan("lorries-64")
+    with pytest.raises(InputError, match=r"holds no generator\.safetensors"):
+        load_gan(tmp_path)
+    (folder / "card.json").write_text("[]")
+    with pytest.raises(InputError, match="is not a JSON object"):
+        load_gan(folder)
+    (folder / "card.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_gan(folder)
+    (folder / "card.json").unlink()
+    assert load_gan(folder).card == {}
+
+
+def test_shipped_networks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder, tmp_path / "shipped" / "vans-8")
+    monkeypatch.setattr(weights, "ROOT", tmp_path / "shipped")
+    assert weights.names() == ["vans-8"]
+    assert load_gan("vans-8").sha256 == load_gan(folder).sha256 == weights.read_card("vans-8")["sha256"]
+    weights.verify("vans-8")
+    with (weights.path("vans-8") / "discriminator.safetensors").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(InputError, match="is not the file that its card describes"):
+        weights.verify("vans-8")
+    with pytest.raises(InputError, match="no network 'cars' ships with ganfoundry; there are: vans-8"):
+        weights.path("cars")
+
+
+def test_every_shipped_network_is_the_one_on_its_card() -> None:
+    for name in weights.names():
+        weights.verify(name)
+
+
+def test_rosinality_names_are_recognised() -> None:
+    assert rosinality.is_rosinality(golden_state())
+    assert not rosinality.is_rosinality(networks()[0].state_dict())
+    native = rosinality.generator_state(golden_state())
+    assert "mapping.w_avg" not in native
+    buffer = io.BytesIO()
+    torch.save(native, buffer)
+    with pytest.raises(InputError, match=r"convs\.0\.strange is not a tensor"):
+        rosinality.generator_state({"convs.0.strange": torch.zeros(1)})

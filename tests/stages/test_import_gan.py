@@ -1,0 +1,84 @@
+"""import-gan run through the command line, on real files."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from ganfoundry import weights
+from ganfoundry.errors import InputError
+from ganfoundry.gan.checkpoints import load_gan, save_gan
+from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
+from ganfoundry.gan.discriminator import Discriminator
+from ganfoundry.gan.stylegan2 import Generator
+from pipeline.artifacts import Gan, Writer
+from pipeline.stage import Context
+from stages.import_gan import Config, command, run
+
+PT = Path(__file__).parents[1] / "golden" / "ros_32_asym.pt"
+CHANNELS = {4: 6, 8: 5}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    generator = Generator(GeneratorConfig(resolution=8, channels=CHANNELS, z_dim=4, w_dim=6, c_dim=3))
+    discriminator = Discriminator(DiscriminatorConfig(resolution=8, channels=CHANNELS, c_dim=3))
+    save_gan(tmp_path / "mine", generator, discriminator, {"note": "x"})
+    return tmp_path / "mine"
+
+
+def imported(tmp_path: Path, source: str | Path, **options: int) -> Gan:
+    out: Writer[Gan] = Writer(tmp_path / "out")
+    run(Config(source=str(source), **options), out, Context())
+    gan = Gan.open(out.path)
+    assert out.figures["generator_sha256"] == gan.generator_sha256 == load_gan(gan.path).sha256
+    return gan
+
+
+def test_a_folder_is_copied_with_its_identity(tmp_path: Path, folder: Path) -> None:
+    gan = imported(tmp_path, folder, num_samples=9)
+    assert (gan.path / "generator.safetensors").read_bytes() == (folder / "generator.safetensors").read_bytes()
+    assert (gan.path / "discriminator.safetensors").read_bytes() == (folder / "discriminator.safetensors").read_bytes()
+    card = json.loads((gan.path / "card.json").read_text())
+    assert card["note"] == "x"
+    assert card["source"] == "mine"
+    assert str(tmp_path) not in json.dumps(card)
+    with Image.open(gan.path / "samples.png") as picture:
+        assert picture.size == (8 * (8 * 16 + 2) - 2, 2 * (8 * 16 + 2) - 2)  # nine samples magnified 16 times
+
+
+def test_a_pt_file_is_converted(tmp_path: Path) -> None:
+    gan = imported(tmp_path, PT, num_samples=3)
+    z = torch.randn(2, 16)
+    assert torch.equal(load_gan(gan.path).generator(z), load_gan(PT).generator(z))
+    card = json.loads((gan.path / "card.json").read_text())
+    assert card["source_sha256"] == hashlib.sha256(PT.read_bytes()).hexdigest()
+    assert not (gan.path / "discriminator.safetensors").exists()
+
+
+def test_samples_are_the_same_every_time(tmp_path: Path) -> None:
+    pictures = [(imported(tmp_path / name, PT, num_samples=4).path / "samples.png").read_bytes() for name in "ab"]
+    assert pictures[0] == pictures[1]
+    other = imported(tmp_path / "c", PT, num_samples=4, seed=1)
+    assert (other.path / "samples.png").read_bytes() != pictures[0]
+
+
+def test_what_is_no_generator_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "image.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    for source in (file, tmp_path / "missing.pt", "lorries-64"):
+        with pytest.raises(InputError, match=Path(source).name):
+            run(Config(source=str(source)), Writer(tmp_path / "out"), Context())
+    assert not (tmp_path / "out" / "generator.safetensors").exists()
+
+
+def test_a_shipped_name_stands_for_its_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    depends = command.stage.depends
+    assert depends is not None
+    assert depends(Config(source="no-such-name")) == {}
+    monkeypatch.setattr(weights, "ROOT", folder.parent)
+    sha256 = hashlib.sha256((folder / "generator.safetensors").read_bytes()).hexdigest()
+    assert depends(Config(source="mine")) == {"source": sha256}
