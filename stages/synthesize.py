@@ -18,6 +18,8 @@ from pipeline.errors import UserError
 from pipeline.stage import Context, stage_command
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ganfoundry.gan.stylegan2 import Generator
     from ganfoundry.labels.interpreter import StyleInterpreter
 
@@ -107,7 +109,7 @@ def label_rows(task: Task) -> dict[str, Any]:
         w = content_codes(generator, seeds, task.truncation)
         dtype = torch.bfloat16 if task.precision == "bfloat16" else torch.float32
         samples = label_samples(generator.synthesis, interpreter, w, dtype=dtype)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "image": samples.image,
         "label": samples.label,
         "uncertainty": samples.uncertainty.astype(np.float16),
