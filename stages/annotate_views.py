@@ -3,7 +3,7 @@
 The styles of a generator's early layers are the view, the others the content (GANverse3D). Many view latents are tried;
 a pose network reads the azimuth of each over several contents, and the most consistent ones of every 30-degree bin are
 kept. Look at sheet.png: a row is one code, the arrow says where the camera stands. If all rows are right, run again
-with --confirmed true. To change some, list them in a TOML file (--bins), one line a code: 7 = 3 puts code 7 into
+with --confirmed. To change some, list them in a TOML file (--bins), one line a code: 7 = 3 puts code 7 into
 bin 3, 7 = -1 drops it; codes that are not listed count as confirmed.
 """
 
@@ -86,7 +86,7 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[ViewC
     for name, value in _figures(candidates, kept, network.card).items():
         out.figure(name, value)
     if not config.confirmed and bins is None:
-        ctx.log(f"look at {out.path / 'sheet.png'}; if every row is right, run again with --confirmed true")
+        ctx.log(f"look at {out.path / 'sheet.png'}; if every row is right, run again with --confirmed")
 
 
 def estimate_pose(network: "Network", images: "NDArray[np.uint8]") -> "PoseEstimates":
@@ -158,5 +158,5 @@ command = stage_command(
     Config,
     run,
     depends=shipped_annotator,
-    example="python cli.py annotate-views --gan outputs/cars-64/train-gan --num-candidates 400 --confirmed true",
+    example="python cli.py annotate-views --gan outputs/cars-64/train-gan --num-candidates 400 --confirmed",
 )

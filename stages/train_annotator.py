@@ -25,10 +25,10 @@ class Config:
     """Options of the annotator's training."""
 
     world: str = param("cars", "World whose renders it learns from.", choices=("cars",))
-    num_samples: int = param(20000, "Renders to learn from.", min=1)
-    num_unseen: int = param(1000, "Further renders on which its errors are measured.", min=1)
+    num_samples: int = param(9500, "Renders to learn from.", min=1)
+    num_unseen: int = param(500, "Further renders on which its errors are measured.", min=1)
     resolution: int = param(64, "Side of the renders in pixels, a multiple of 16.", min=16, max=512)
-    steps: int = param(12000, "Training steps.", min=1)
+    steps: int = param(6000, "Training steps.", min=1)
     batch_size: int = param(32, "Renders a step.", min=2)
     peak_rate: float = param(0.004, "Highest learning rate of the one-cycle schedule.", min=0.0)
     seed: int = param(7001, "Seed of renders, initialisation, batches and augmentation.", min=0)
@@ -135,5 +135,5 @@ command = stage_command(
     "train-annotator",
     Config,
     run,
-    example="python cli.py train-annotator --num-samples 20000 --steps 12000 --workers 2",
+    example="python cli.py train-annotator --num-samples 9500 --steps 6000 --workers 2",
 )
