@@ -7,6 +7,8 @@ from ganfoundry.errors import InputError
 from ganfoundry.gan.augment import parse_policy
 
 GROUP_SIZE = 4  # images that the discriminator's minibatch standard deviation compares
+# Options that a checkpoint's tensors depend on: never to be changed.
+ARCHITECTURE = {"resolution", "z_dim", "w_dim", "mapping_layers", "generator_channels", "discriminator_channels"}
 # Options that may differ between a run and its continuation: they decide when it ends and how it is computed.
 FREE_OPTIONS = {"kimg", "minutes", "processes", "device", "checkpoint_minutes", "sample_kimg", "log_steps"}
 

@@ -53,7 +53,7 @@ def render_tasks(folder: Path, world: str, resolution: int, count: int, seed: in
     Raises
     ------
     InputError
-        If the folder was begun with other values.
+        If the folder was begun with other values, or with a version of the world that renders other images.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {"world": world, "resolution": resolution, "count": count, "seed": seed}
@@ -69,7 +69,32 @@ def render_tasks(folder: Path, world: str, resolution: int, count: int, seed: in
         RenderTask(world, resolution, seed, first, min(first + ROWS_PER_PART, count), folder / f"part-{first:07d}.npy")
         for first in range(0, count, ROWS_PER_PART)
     ]
-    return [task for task in tasks if not task.path.exists()]
+    pending = [task for task in tasks if not task.path.exists()]
+    if pending and len(pending) < len(tasks):
+        check_world(folder)
+    return pending
+
+
+def check_world(folder: Path) -> None:
+    """Render the first image of a folder again and compare.
+
+    Raises
+    ------
+    InputError
+        If the world has changed since the folder was rendered.
+    """
+    from ganfoundry.worlds import get_world
+
+    made = json.loads((folder / "images.json").read_text())
+    source = folder / "images.npy"
+    first = 0
+    if not source.exists():
+        source = min(folder.glob("part-*.npy"))
+        first = int(source.stem.removeprefix("part-"))
+    seed = sample_integer(made["seed"], WORLD, first)
+    image = get_world(made["world"]).render(seed, made["resolution"]).image
+    if not np.array_equal(image, np.load(source, mmap_mode="r")[0]):
+        raise InputError(f"{folder} was rendered by another version of the world; remove it to render it again")
 
 
 def render_part(task: RenderTask) -> int:
@@ -105,7 +130,7 @@ def assemble_parts(folder: Path) -> Path:
                 raise RunError(f"{part} is missing or damaged ({error}); run again to render it") from error
         joined.flush()
         os.replace(temporary, target)
-    for part in folder.glob("part-*.npy"):
+    for part in folder.glob("part-*"):  # and what a killed process left
         part.unlink()
     return target
 
@@ -146,11 +171,8 @@ def collect_folder(
     InputError
         If there is no folder or no image in it, or a file is damaged and `skip_damaged` is off.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder of images; give the folder that holds the PNG or JPEG files")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     report, images = FolderReport(), []
-    for path in paths:
+    for path in image_files(folder):
         try:
             images.append(read_square(path, resolution))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -165,6 +187,19 @@ def collect_folder(
     report.read = len(images)
     write_array(target, np.stack(images))
     return report
+
+
+def image_files(folder: Path) -> list[Path]:
+    """PNG and JPEG files below a folder, sorted.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder of images; give the folder that holds the PNG or JPEG files")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def read_square(path: Path, resolution: int) -> Images:

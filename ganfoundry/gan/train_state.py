@@ -19,7 +19,7 @@ from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
 from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.losses import lazy_adam
 from ganfoundry.gan.stylegan2 import Generator
-from ganfoundry.gan.train_config import FREE_OPTIONS, GROUP_SIZE, TrainingConfig, channel_map
+from ganfoundry.gan.train_config import ARCHITECTURE, FREE_OPTIONS, GROUP_SIZE, TrainingConfig, channel_map
 from ganfoundry.gan.train_data import write_atomically
 
 FORMAT = "ganfoundry-training-1"
@@ -48,12 +48,8 @@ class TrainingState:
         self.discriminator_adam = self._adam(self.discriminator, config.r1_interval if config.r1_gamma else 0)
         self.path_length = torch.zeros((), device=device)
         self.step = 0
-        self.seconds = 0.0
-
-    @property
-    def images(self) -> int:
-        """Real images shown so far."""
-        return self.step * self.config.batch
+        self.images = 0  # real images shown so far
+        self.seconds = 0.0  # spent so far, by the clock on the wall
 
     def _adam(self, network: nn.Module, interval: int) -> torch.optim.Adam:
         rate, betas = lazy_adam(self.config.learning_rate, interval)
@@ -104,14 +100,22 @@ class TrainingState:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"step-{self.step:08d}.safetensors"
         config = json.dumps(dataclasses.asdict(self.config))
-        metadata = {"format": FORMAT, "step": str(self.step), "seconds": repr(self.seconds), "config": config}
+        counters = {"step": str(self.step), "images": str(self.images), "seconds": repr(self.seconds)}
+        metadata = {"format": FORMAT, "config": config, **counters}
         write_atomically(path, save({key: value.cpu().clone() for key, value in self.tensors().items()}, metadata))
-        for old in checkpoints(folder)[:-KEPT_CHECKPOINTS]:
+        torn = list(folder.glob("step-*.tmp-*"))  # what a killed process left
+        for old in [*checkpoints(folder)[:-KEPT_CHECKPOINTS], *torn]:
             old.unlink()
         return path
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, *, same_run: bool = True) -> None:
         """Continue from a checkpoint.
+
+        Parameters
+        ----------
+        path : Path
+        same_run : bool
+            Whether the whole recipe must be the same, or only the architecture: a new run from old weights.
 
         Raises
         ------
@@ -119,17 +123,20 @@ class TrainingState:
             If the file is no checkpoint, or of a run with another recipe; the sentence names the options.
         """
         metadata, tensors = _read(path)
-        before = json.loads(metadata["config"])
-        now = dataclasses.asdict(self.config)
-        changed = [key for key in now if key not in FREE_OPTIONS and before.get(key) != now[key]]
+        before, now = json.loads(metadata["config"]), dataclasses.asdict(self.config)
+        fixed = now.keys() - FREE_OPTIONS if same_run else ARCHITECTURE
+        changed = [
+            f"{key} {before.get(key)!r}, now {now[key]!r}"
+            for key in now
+            if key in fixed and before.get(key) != now[key]
+        ]
         if changed:
             raise InputError(
-                f"{path} was trained with other options ("
-                + ", ".join(f"{key} {before.get(key)!r}, now {now[key]!r}" for key in changed)
-                + "); use the same, or train into another folder"
+                f"{path} was trained with other options ({'; '.join(changed)}); use the same, or start anew"
             )
         self.load_tensors(tensors)
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
+        self.images = int(metadata.get("images", self.step * before["batch"]))
 
 
 def checkpoints(folder: Path) -> list[Path]:

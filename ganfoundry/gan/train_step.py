@@ -144,6 +144,7 @@ def training_step(state: TrainingState, reals: Tensor, group: Group, *, stop: bo
     if config.r1_gamma and config.r1_interval and state.step % config.r1_interval == 0:
         stats |= r1_phase(step, reals)
     state.step += 1
+    state.images += config.batch
     update_average(state)
     return stats, stop
 

@@ -9,10 +9,13 @@ the newest checkpoint in its folder:
 - `log.jsonl`: losses, scores and speed.
 """
 
+import dataclasses
 import json
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,7 +27,7 @@ from ganfoundry.gan.train_data import BatchOrder, open_images, write_atomically
 from ganfoundry.gan.train_distributed import Group, run_processes, stop_on_signals
 from ganfoundry.gan.train_state import TrainingState, checkpoints, set_average_w
 from ganfoundry.gan.train_step import Stats, process_rows, real_batch, training_step
-from ganfoundry.pictures import grid, png_bytes
+from ganfoundry.pictures import Pixels, grid, png_bytes
 
 GRID_COLUMNS, GRID_ROWS = 12, 8
 PSIS = (1.0, 0.7)
@@ -35,7 +38,7 @@ def train(
     images: Path,
     out: Path,
     *,
-    resume: Path | None = None,
+    start: Path | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> TrainingState:
     """Train, or continue to train, a generator and a discriminator.
@@ -47,8 +50,9 @@ def train(
         A .npy file, uint8 (N, resolution, resolution, 3); see `ganfoundry.gan.train_data`.
     out : Path
         Folder for checkpoints, snapshots, samples and the log; made if it does not exist.
-    resume : Path, optional
-        A checkpoint; by default the newest in `out`, if there is one.
+    start : Path, optional
+        A checkpoint of another run with the same architecture to begin from. Once `out` holds a checkpoint of its own,
+        that one is continued.
     on_progress : callable
         Called with the number of images shown so far.
 
@@ -69,7 +73,7 @@ def train(
     open_images(images, config.resolution, config.batch)
     out.mkdir(parents=True, exist_ok=True)
     device = choose_device(config.device)
-    arguments = (config, images, out, resume, str(device))
+    arguments = (config, images, out, start, str(device))
     with stop_on_signals() as stop:
         if config.processes > 1 and device.type == "cpu":
             run_processes(work, arguments, config.processes, stop, on_progress)
@@ -106,14 +110,16 @@ def work(
     config: TrainingConfig,
     images: Path,
     out: Path,
-    resume: Path | None,
+    start: Path | None,
     device: str,
 ) -> None:
     """Train in one process of a group; the first one writes the files."""
     state = TrainingState(config, torch.device(device))
-    start = resume or next(reversed(checkpoints(out / "checkpoints")), None)
-    if start is not None:
-        state.load(start)
+    written = checkpoints(out / "checkpoints")
+    if written:
+        state.load(written[-1])
+    elif start is not None:
+        state.load(start, same_run=False)
     pixels = open_images(images, config.resolution, config.batch)
     order = BatchOrder(len(pixels), config.batch, config.seed)
     rows = process_rows(config.batch, group.rank, group.size)
@@ -199,8 +205,46 @@ class Recorder:
             write_atomically(self.log, "".join(kept).encode())
 
 
+def write_gan(folder: Path, state: TrainingState, data: Mapping[str, Any], command: str) -> None:
+    """Write the trained generator (its moving average) and discriminator in float16, and the card that tells how.
+
+    Parameters
+    ----------
+    folder : Path
+    state : TrainingState
+    data : mapping
+        What the images were, for the card.
+    command : str
+        What makes it again.
+    """
+    set_average_w(state.average)
+    card = {
+        "data": dict(data),
+        "recipe": dataclasses.asdict(state.config),
+        "command": command,
+        "images": state.images,
+        "steps": state.step,
+        "hours": round(state.seconds / 3600, 3),
+        "hardware": hardware(state.device, state.config.processes),
+        "torch": torch.__version__,
+    }
+    save_gan(folder, state.average, state.discriminator, card, half=True)
+
+
+def hardware(device: torch.device, processes: int) -> str:
+    """One line on what a run was computed with."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    description = Path("/proc/cpuinfo")
+    if description.exists():
+        names = [line.split(":", 1)[1].strip() for line in description.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return f"{model}, {processes} process{'es' if processes > 1 else ''} of one thread"
+
+
 @torch.no_grad()
-def sample_grid(generator: Generator, psi: float, seed: int = 0):
+def sample_grid(generator: Generator, psi: float, seed: int = 0) -> Pixels:
     """Draw a grid of fixed latents, (H, W, 3) uint8, with stored noise."""
     count, device = GRID_COLUMNS * GRID_ROWS, generator.w_avg.device
     z = torch.randn(count, generator.config.z_dim, generator=torch.Generator().manual_seed(seed)).to(device)

@@ -1,0 +1,127 @@
+"""train-gan: train a StyleGAN2 on renders of a world or on a folder of images.
+
+The renders are made once and kept beside the runs, in outputs/cache. Training continues where it was interrupted, and
+shows what it can do in samples/ as it goes; log.jsonl holds losses, scores and images per second. On a CPU, give it
+as many processes as there are cores.
+
+A second run may begin from a checkpoint of the first, with other options: --start FOLDER/checkpoints/step-N.safetensors
+"""
+
+import shlex
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import Gan, Writer
+from pipeline.config import param
+from pipeline.stage import Context, stage_command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of train-gan."""
+
+    world: str = param("cars", "World whose renders are learnt.", choices=("cars",))
+    num_images: int = param(60000, "Renders to learn from.", min=16)
+    images: Path | None = param(None, "Folder of PNG or JPEG images to learn from, instead of a world.")
+    skip_damaged: bool = param(False, "Leave damaged images of the folder out instead of refusing it.")
+    resolution: int = param(64, "Side of the images in pixels, a power of two.", min=8, max=1024)
+    z_dim: int = param(64, "Numbers in z.", min=1)
+    w_dim: int = param(128, "Numbers in w.", min=1)
+    mapping_layers: int = param(4, "Layers from z to w.", min=1)
+    generator_channels: str = param("128,128,96,64,32", "Feature maps at 4, 8, 16, ... px.")
+    discriminator_channels: str = param("128,128,96,64,32", "Feature maps at 4, 8, 16, ... px.")
+    kimg: float = param(600.0, "Thousands of images to show the discriminator.", min=0.001)
+    minutes: float = param(0.0, "Stop after so many minutes even so; 0: do not.", min=0.0)
+    batch: int = param(16, "Images a step, of all processes together.", min=4)
+    learning_rate: float = param(0.0025, "Of Adam, for both networks.", min=0.0)
+    r1_gamma: float = param(0.1, "Weight of the gradient penalty on real images.", min=0.0)
+    r1_interval: int = param(16, "Steps from one gradient penalty to the next.", min=1)
+    path_weight: float = param(0.0, "Weight of the path length penalty; 0: none, 2: StyleGAN2's.", min=0.0)
+    path_interval: int = param(8, "Steps from one path length penalty to the next.", min=1)
+    style_mixing: float = param(0.9, "Share of images with two codes.", min=0.0, max=1.0)
+    mirror: bool = param(True, "Show half of the images mirrored.")
+    augment: str = param("none", "Augmentations for few images: any of colour,translation,cutout.")
+    ema_kimg: float = param(5.0, "Half-life of the averaged generator, thousands of images.", min=0.001)
+    precision: str = param("bf16", "Of feature maps.", choices=("bf16", "fp32"))
+    seed: int = param(0, "Seed of renders, weights and everything drawn.", min=0)
+    start: Path | None = param(None, "Checkpoint of another run, of the same architecture, to begin from.")
+    processes: int = param(2, "Processes that share the work on a CPU, of one thread each.", min=1, max=64)
+    device: str = param("auto", "Where to train.", choices=("auto", "cpu", "cuda"))
+    checkpoint_minutes: float = param(5.0, "Minutes from one checkpoint to the next.", min=0.01)
+    sample_kimg: float = param(20.0, "Thousands of images from one grid of samples to the next.", min=0.001)
+
+
+def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
+    """Render or read the images, train, and write generator, discriminator and card."""
+    from ganfoundry.gan.train_config import TrainingConfig
+    from ganfoundry.gan.training import train, write_gan
+
+    names = {field.name for field in fields(TrainingConfig)}
+    recipe = TrainingConfig(**{name: value for name, value in asdict(config).items() if name in names})
+    if config.images is None:
+        images, data = _rendered(config, out, ctx)
+    else:
+        images, data = _collected(config, config.images, out, ctx)
+    shown = 0
+    with ctx.progress("Training", round(config.kimg * 1000)) as bar:
+
+        def advance(total: int) -> None:
+            nonlocal shown
+            bar.advance(total - shown)
+            shown = total
+
+        state = train(recipe, images, out.path, start=config.start, on_progress=advance)
+    write_gan(out.path, state, data, _command(config))
+    out.figure("images_shown", state.images)
+    out.figure("hours", round(state.seconds / 3600, 3))
+    out.figure("images_per_second", round(state.images / max(state.seconds, 1e-9), 1))
+
+
+def _rendered(config: Config, out: Writer[Gan], ctx: Context) -> tuple[Path, dict[str, Any]]:
+    """Renders of the world, made once for all runs with the same world, resolution, number and seed."""
+    from ganfoundry.gan.train_data import assemble_parts, check_world, file_sha256, render_part, render_tasks
+
+    name = f"{config.world}-{config.resolution}-{config.num_images}-{config.seed}"
+    folder = out.path.parent.parent / "cache" / name
+    tasks = render_tasks(folder, config.world, config.resolution, config.num_images, config.seed)
+    for _ in ctx.executor.map(render_part, tasks, "Rendering"):
+        pass
+    images = assemble_parts(folder)
+    check_world(folder)
+    description = f"{config.num_images} renders of the {config.world} world at {config.resolution} px"
+    return images, {"description": description, "seed": config.seed, "sha256": file_sha256(images)}
+
+
+def _collected(config: Config, folder: Path, out: Writer[Gan], ctx: Context) -> tuple[Path, dict[str, Any]]:
+    """Images of a folder, cropped and resized once for this run."""
+    from ganfoundry.gan.train_data import collect_folder, file_sha256, image_files
+
+    target = out.path / ".images.npy"
+    if not target.exists():
+        with ctx.progress("Reading images", len(image_files(folder))) as bar:
+            report = collect_folder(
+                folder, target, config.resolution, skip_damaged=config.skip_damaged, on_image=bar.advance
+            )
+        for name, reason in report.skipped:
+            ctx.log(f"left out {name}: {reason}")
+        out.figure("damaged_images", len(report.skipped))
+    return target, {"description": f"images of the folder {folder.name}", "sha256": file_sha256(target)}
+
+
+def _command(config: Config) -> str:
+    """Command that makes it again: the options that differ from the defaults."""
+    words = ["python", "cli.py", "train-gan"]
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.default is not MISSING and value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", value.name if isinstance(value, Path) else str(value)]
+    return shlex.join(words)
+
+
+command = stage_command(
+    "train-gan",
+    Config,
+    run,
+    example="python cli.py train-gan --run cars --world cars --kimg 600 --processes 2",
+)
