@@ -38,7 +38,7 @@ check: install ## ruff, mypy, import-linter
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/lint-imports --no-logo
 
 test: install ## Run the default test suite on 2 processes
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 $(DEFAULT_SUITE)

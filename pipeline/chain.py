@@ -96,7 +96,8 @@ def plan_chain(stages: Sequence[Stage], common: Common) -> list[Plan]:
         Anything is wrong with any stage: nothing has been started then.
     """
     planner = new_planner(common)
-    return [planner.plan(stage, force=common.force, verify=common.verify) for stage in stages]
+    verify = common.verify and common.dry_run  # otherwise each stage is verified when its turn comes
+    return [planner.plan(stage, force=common.force, verify=verify) for stage in stages]
 
 
 def run_chain(stages: Sequence[Stage], common: Common) -> list[Outcome]:

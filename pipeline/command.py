@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Common:
         return self.run.outputs / self.run.name
 
 
-RUN_KEYS = {key.name: key for key in parameters(RunConfig)}
+RUN_KEYS = {key.name: replace(key, flag="--run" if key.name == "name" else "") for key in parameters(RunConfig)}
 COMMON_NAMES = frozenset(
     {"run", "outputs", "config", "dry_run", "workers", "scheduler", "verify", "force", "quiet", "help"}
 )
@@ -55,16 +55,16 @@ COMMON_NAMES = frozenset(
 def common_options() -> list[click.Option]:
     """The options that every command has."""
 
-    def from_run(option: str, key: str) -> click.Option:
-        return click.Option([option], metavar=metavar(RUN_KEYS[key].annotation), help=_help(RUN_KEYS[key]))
+    def from_run(key: Parameter) -> click.Option:
+        return click.Option([key.option], metavar=metavar(key.annotation), help=_help(key))
 
     return [
-        click.Option(["--run"], metavar="NAME", help=_help(RUN_KEYS["name"])),
-        from_run("--outputs", "outputs"),
+        from_run(RUN_KEYS["name"]),
+        from_run(RUN_KEYS["outputs"]),
         click.Option(["--config"], metavar="FILE.toml", help="Configuration file: one table a stage, and [run]."),
         click.Option(["-n", "--dry-run"], is_flag=True, help="Print the resolved plan and stop; nothing is written."),
-        from_run("--workers", "workers"),
-        from_run("--scheduler", "scheduler"),
+        from_run(RUN_KEYS["workers"]),
+        from_run(RUN_KEYS["scheduler"]),
         click.Option(["--verify"], is_flag=True, help="Check finished output byte by byte; make damaged parts again."),
         click.Option(["--force"], is_flag=True, help="Run even if done; the folder is emptied first."),
         click.Option(["--quiet"], is_flag=True, help="Print errors only."),

@@ -68,11 +68,12 @@ class Parameter:
     max: float | None = None
     choices: tuple[Any, ...] | None = None
     content: bool = False
+    flag: str = ""
 
     @property
     def option(self) -> str:
         """Spelling on the command line, e.g. --num-objects."""
-        return "--" + self.name.replace("_", "-")
+        return self.flag or "--" + self.name.replace("_", "-")
 
     @property
     def required(self) -> bool:

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,8 @@ TRACK = "track"
 BESIDE_PAYLOAD = frozenset({RECORD, PROGRESS, LOCK, ERROR_LOG, TRACK})
 EDITABLE_SUFFIXES = frozenset({".json", ".toml", ".csv", ".txt", ".png", ".jpg", ".svg"})
 EDITABLE_BYTES = 4 << 20
+EDITABLE_FILES = 5000  # nobody edits more by hand, and hashing them on every look would be slow
+HASHED_FOLDER_BYTES = 1 << 30
 RECORDED_PACKAGES = ("ganfoundry", "torch", "torchvision", "numpy", "h5py", "numba", "scikit-learn", "safetensors")
 
 
@@ -42,10 +45,16 @@ def file_digest(path: Path) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Identity of a file's or folder's content: names below it and bytes, not where it lies nor its times."""
-    if path.is_dir():
-        return digest({name: file_digest(path / name) for name in payload_names(path)})
-    return file_digest(path)
+    """Identity of a file's or folder's content: names below it and bytes, not where it lies nor its times.
+
+    Of a folder above 1 GiB (a collection of images, say) names and sizes count, so that looking at it stays quick.
+    """
+    if not path.is_dir():
+        return file_digest(path)
+    sizes = {name: (path / name).stat().st_size for name in payload_names(path)}
+    if sum(sizes.values()) > HASHED_FOLDER_BYTES:
+        return digest({"sizes": sizes})
+    return digest({name: file_digest(path / name) for name in sizes})
 
 
 def fingerprint(stage: str, version: int, config: Mapping[str, Any], inputs: Mapping[str, str | None]) -> str:
@@ -79,12 +88,12 @@ def damaged_files(folder: Path, record: Mapping[str, Any], *, verify: bool = Fal
 
     Sizes are looked at; with `verify` every byte is. Files a person may edit count as damaged only when missing.
     """
-    reasons = []
+    reasons, editable = [], _editable(record)
     for name, entry in record.get("files", {}).items():
         path = folder / name
         if not path.is_file():
             reasons.append(f"output file {name} missing")
-        elif _is_editable(name, entry):
+        elif name in editable:
             continue
         elif path.stat().st_size != entry["bytes"]:
             reasons.append(f"output file {name} has {path.stat().st_size} bytes, not {entry['bytes']}")
@@ -97,13 +106,18 @@ def edited_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
     """Small text and picture files whose content is no longer what the stage wrote."""
     return tuple(
         name
-        for name, entry in record.get("files", {}).items()
-        if _is_editable(name, entry) and (folder / name).is_file() and file_digest(folder / name) != entry["sha256"]
+        for name, entry in _editable(record).items()
+        if (folder / name).is_file() and file_digest(folder / name) != entry["sha256"]
     )
 
 
-def _is_editable(name: str, entry: Mapping[str, Any]) -> bool:
-    return Path(name).suffix.lower() in EDITABLE_SUFFIXES and entry["bytes"] <= EDITABLE_BYTES
+def _editable(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    found = {
+        name: entry
+        for name, entry in record.get("files", {}).items()
+        if Path(name).suffix.lower() in EDITABLE_SUFFIXES and entry["bytes"] <= EDITABLE_BYTES
+    }
+    return found if len(found) <= EDITABLE_FILES else {}
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -142,6 +156,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             temporary.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def remove_torn_writes(folder: Path) -> None:
+    """Remove what a killed `write_json` left."""
+    for path in folder.glob(".tmp-*.json"):
+        path.unlink(missing_ok=True)
 
 
 def fsync_folder(folder: Path) -> None:
@@ -195,6 +215,15 @@ def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
         yield
 
 
+def is_being_written(folder: Path) -> bool:
+    """Whether a run holds the folder's lock right now."""
+    try:
+        with locked(folder, shared=True):
+            return False
+    except UserError:
+        return True
+
+
 def _holder(path: Path) -> str:
     with suppress(OSError, ValueError):
         return f" (process {int(path.read_text('utf-8'))})"
@@ -203,8 +232,6 @@ def _holder(path: Path) -> str:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that shape results."""
-    import platform
-
     versions = {"python": platform.python_version()}
     for name in RECORDED_PACKAGES:
         with suppress(metadata.PackageNotFoundError):

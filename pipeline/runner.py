@@ -112,6 +112,7 @@ def _prepare(plan: Plan, started: datetime) -> None:
         "inputs": _inputs(plan),
         "started": started.isoformat(timespec="seconds"),
     }
+    manifest.remove_torn_writes(plan.folder)
     path = plan.folder / manifest.PROGRESS
     if not plan.kept:
         manifest.write_json(path, {**progress, "emptying": True})

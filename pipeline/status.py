@@ -102,6 +102,8 @@ def _judge(stage: Stage, planner: Planner, common: Common) -> tuple[State, str]:
     folder = common.folder / stage.name
     if (folder / manifest.RECORD).exists() and manifest.read_record(folder) is None:
         return "broken", f"{manifest.RECORD} is damaged"
+    if folder.is_dir() and manifest.is_being_written(folder):
+        return "unfinished", "a run is writing it"
     record = manifest.read_record(folder)
     try:
         if not common.tables and record is not None:

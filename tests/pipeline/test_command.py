@@ -109,7 +109,7 @@ def test_flags_settings_and_their_sources(shell: Shell, monkeypatch: pytest.Monk
     ("arguments", "sentence"),
     [
         (["grind-pigment", "--parts", "0"], "parts = 0 (option --parts) is out of range: allowed is 1 to 99."),
-        (["grind-pigment", "--run", "a/b"], 'run name "a/b" (option --name) must be a plain folder name.'),
+        (["grind-pigment", "--run", "a/b"], 'run name "a/b" (option --run) must be a plain folder name.'),
         (["grind-pigment", "--workers", "no"], 'workers = "no" (option --workers): expected a whole number.'),
         (["grind-pigment", "--config", "no.toml"], "no.toml: no such configuration file; configs/ has some to start"),
         (["grind-pigmet"], 'there is no command "grind-pigmet": did you mean grind-pigment?'),

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from pipeline.config import (
@@ -73,6 +74,7 @@ def as_toml(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
 
 
+@budget(max_examples=60)
 @given(st.data())
 def test_precedence_in_every_combination(data: st.DataObject) -> None:
     table, environ, options, wanted = {}, {}, {}, {}

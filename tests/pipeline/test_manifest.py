@@ -88,6 +88,26 @@ def test_damage_is_found(tmp_path: Path) -> None:
     assert manifest.edited_files(tmp_path, record) == ("edited.json",)
 
 
+def test_large_folders_are_known_by_names_and_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(b"12")
+    small = manifest.content_digest(tmp_path)
+    monkeypatch.setattr(manifest, "HASHED_FOLDER_BYTES", 1)
+    large = manifest.content_digest(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"34")
+    assert manifest.content_digest(tmp_path) == large
+    (tmp_path / "a.png").write_bytes(b"345")
+    assert len({small, large, manifest.content_digest(tmp_path)}) == 3
+
+
+def test_too_many_files_to_be_edits_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(b"12")
+    record = {"files": manifest.payload_listing(tmp_path)}
+    (tmp_path / "a.png").write_bytes(b"1")
+    assert manifest.damaged_files(tmp_path, record) == []
+    monkeypatch.setattr(manifest, "EDITABLE_FILES", 0)
+    assert manifest.damaged_files(tmp_path, record) == ["output file a.png has 1 bytes, not 2"]
+
+
 def test_a_failed_write_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.json"
     manifest.write_json(path, {"old": 1})
@@ -124,6 +144,8 @@ def test_a_record_is_whole_at_every_moment_of_a_killed_writer(tmp_path: Path) ->
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
         assert manifest.read_record(tmp_path) is not None
+    manifest.remove_torn_writes(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '"x"', "\x00"])

@@ -19,7 +19,7 @@ Spawn = Callable[..., "subprocess.Popen[str]"]
 STAGE = Path("outputs/demo/grind-pigment")
 
 
-def wait_for(path: Path, seconds: float = 20.0) -> None:
+def wait_for(path: Path, seconds: float = 120.0) -> None:
     until = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < until, f"{path} did not appear"
@@ -88,7 +88,7 @@ def test_interrupted_it_says_so_and_continues(tmp_path: Path, shell: Shell, spaw
     process = spawn("grind-pigment", "--run", "demo", "--parts", 8, TOY_SECONDS="0.1")
     wait_for(tmp_path / STAGE / "part-1.bin")
     process.send_signal(number)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err.rstrip().endswith("Interrupted; the same command continues.")
     assert "Traceback" not in err
@@ -99,13 +99,13 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path, spawn: Spawn
     first = spawn("grind-pigment", "--run", "demo", "--parts", 20, TOY_SECONDS="0.1")
     wait_for(tmp_path / STAGE / "part-0.bin")
     second = spawn("grind-pigment", "--run", "demo", "--parts", 20)
-    out, err = second.communicate(timeout=20)
+    out, err = second.communicate(timeout=120)
     assert second.returncode == 2
     assert err.splitlines()[-1] == (
         f"Error: outputs/demo/grind-pigment is in use by another run (process {first.pid}): "
         "wait for it to end or stop it, then try again."
     )
-    out, err = first.communicate(timeout=20)
+    out, err = first.communicate(timeout=120)
     assert first.returncode == 0
     assert out.startswith("grind-pigment: done")
 
@@ -113,7 +113,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path, spawn: Spawn
 def test_a_full_disk_is_one_sentence_and_continues(tmp_path: Path, shell: Shell, spawn: Spawn) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))"
     process = spawn("grind-pigment", "--run", "demo", prelude=limit, TOY_DEED="fill")
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert err.splitlines()[-1] == (
         "Error: disk full while grind-pigment was writing outputs/demo/grind-pigment ([Errno 27] File too large): "
@@ -127,7 +127,7 @@ def test_a_full_disk_is_one_sentence_and_continues(tmp_path: Path, shell: Shell,
 def test_a_disk_full_at_the_very_end_leaves_no_record(tmp_path: Path, shell: Shell, spawn: Spawn) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (700, resource.RLIM_INFINITY))"
     process = spawn("grind-pigment", "--run", "demo", prelude=limit)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "disk full" in err
     assert not (tmp_path / STAGE / "run.json").exists()

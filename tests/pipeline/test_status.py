@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import manifest
 from pipeline.status import show_age, show_bytes
 from tests.pipeline.conftest import Shell
 
@@ -58,6 +59,11 @@ def test_stale_unfinished_missing_broken(shell: Shell, chain_file: Path, made: P
     (made / "grind-pigment" / "run.json").write_text("{", "utf-8")
     found = table(shell("status", "--config", chain_file).out)
     assert found["grind-pigment"] == ("broken", "run.json is damaged")
+
+
+def test_a_folder_that_is_being_written(shell: Shell, chain_file: Path, made: Path) -> None:
+    with manifest.locked(made / "paint"):
+        assert table(shell("status", "--config", chain_file).out)["paint"] == ("unfinished", "a run is writing it")
 
 
 def test_edits_by_hand_are_shown(shell: Shell, chain_file: Path, made: Path) -> None:
