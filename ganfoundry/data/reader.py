@@ -20,6 +20,7 @@ from ganfoundry.data.manifest import Fields, load_plan, load_records, shard_path
 from ganfoundry.errors import InputError
 
 Array = npt.NDArray[Any]
+_Column = tuple[h5py.h5d.DatasetID, h5py.h5s.SpaceID, int]  # and the rows of a chunk
 
 
 class ShardReader:
@@ -73,7 +74,7 @@ class ShardReader:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._open: collections.OrderedDict[int, dict[str, h5py.h5d.DatasetID]] = collections.OrderedDict()
+        self._open: collections.OrderedDict[int, dict[str, _Column]] = collections.OrderedDict()
         self._hashed: set[int] = set()  # shards whose sha256 this process has compared
 
     def __getstate__(self) -> dict[str, Any]:
@@ -173,18 +174,17 @@ class ShardReader:
         if self._pid != os.getpid():  # forked: the parent's handles and lock are not ours
             self._reset()
         with self._lock:
-            dataset = self._dataset(shard, name)
-            space = dataset.get_space()
+            dataset, space, chunk_rows = self._dataset(shard, name)
             space.select_hyperslab((offset, *(0,) * (out.ndim - 1)), out.shape)
             try:
                 dataset.read(h5py.h5s.create_simple(out.shape), space, out)
             except (OSError, RuntimeError) as error:
                 row = self._records[shard].first + offset
                 raise self._damaged(shard, f'"{name}" from row {row} on: {error}') from None
-            if shard not in self._hashed and _has_zero_chunk(out, offset, dataset.get_create_plist().get_chunk()[0]):
+            if shard not in self._hashed and _has_zero_chunk(out, offset, chunk_rows):
                 self._check_hash(shard)
 
-    def _dataset(self, shard: int, name: str) -> h5py.h5d.DatasetID:
+    def _dataset(self, shard: int, name: str) -> _Column:
         opened = self._open.get(shard)
         if opened is None:
             opened = self._open[shard] = self._open_shard(shard)
@@ -194,10 +194,10 @@ class ShardReader:
             self._open.move_to_end(shard)
         return opened[name]
 
-    def _open_shard(self, shard: int) -> dict[str, h5py.h5d.DatasetID]:
+    def _open_shard(self, shard: int) -> dict[str, _Column]:
         path = self._check_size(shard)
         record = self._records[shard]
-        datasets: dict[str, h5py.h5d.DatasetID] = {}
+        datasets: dict[str, _Column] = {}
         try:
             file = open_hdf5(path)
             for name, (dtype, shape) in self._fields.items():
@@ -206,7 +206,7 @@ class ShardReader:
                     raise InputError(f'"{name}" is {dataset.dtype} {dataset.shape}, the manifest says otherwise')
                 if dataset.chunks is None or not dataset.fletcher32:
                     raise InputError(f'"{name}" is stored without checksums')
-                datasets[name] = dataset.id
+                datasets[name] = dataset.id, dataset.id.get_space(), dataset.chunks[0]
         except InputError as error:
             raise self._damaged(shard, str(error)) from None
         return datasets
