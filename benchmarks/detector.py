@@ -6,6 +6,7 @@ object.
 
 import argparse
 import json
+from pathlib import Path
 
 import torch
 
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0, help="root seed of the held-out scenes")
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.3, 0.5, 0.7, 0.9])
+    parser.add_argument("--write-card", action="store_true", help="put the figures on the card of the weights")
     arguments = parser.parse_args()
 
     loaded = load_detector(resolve_weights(arguments.weights))
@@ -41,7 +43,16 @@ def main() -> None:
     print("\nshare of unseen 64 px scenes with one car of at least 12 % that the filter keeps, by score threshold")
     for threshold, rate in rates.items():
         print(f"{threshold:<20}{rate:>10.4f}")
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()} | {"torch": torch.__version__}))
+    rounded = {name: round(value, 4) for name, value in figures.items()}
+    if arguments.write_card:
+        write_card(resolve_weights(arguments.weights) / "card.json", rounded)
+    print(json.dumps(rounded | {"torch": torch.__version__}))
+
+
+def write_card(path: Path, figures: dict[str, float]) -> None:
+    """Replace the figures on a card."""
+    card = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(card | {"figures": figures}, indent=2) + "\n", encoding="utf-8")
 
 
 def kept_clear_views(detector: TorchvisionDetector, arguments: argparse.Namespace) -> dict[float, float]:

@@ -12,7 +12,7 @@ R-CNN's state dict (and --labels for the classes that count; a car is 3 in COCO)
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,9 +38,12 @@ class Config:
 
     weights: str = param("cars-detector", "Detector weights: a shipped name, a file or a folder.", content=True)
     backend: str = param("torchvision", "What runs the detector.", choices=("torchvision", "detectron2"))
-    config_file: str = param("", "detectron2's YAML config, a file or a name of its model zoo.", content=True)
+    config_file: str | None = param(None, "detectron2's YAML config, a file or a name of its zoo.", content=True)
     score_threshold: float = param(0.5, "Detections that score less do not count.", min=0.0, max=1.0)
     min_area: float = param(0.1, "Least share of the image that the mask covers.", min=0.0, max=1.0)
+    max_overlap: float = param(
+        0.5, "A detection of which a larger share lies inside a better one does not count; 1: all do.", min=0.0, max=1.0
+    )
     labels: tuple[int, ...] = param((), "Class labels that count; empty: all.", min=1)
 
 
@@ -106,7 +109,7 @@ def _detector(config: Config, key: str) -> "Detector":
     return open_detector(
         config.weights,
         backend=config.backend,
-        config_file=config.config_file,
+        config_file=config.config_file or "",
         score_threshold=config.score_threshold,
     )
 
@@ -114,7 +117,7 @@ def _detector(config: Config, key: str) -> "Detector":
 def _rule(config: Config) -> "FilterRule":
     from ganfoundry.detect.filtering import FilterRule
 
-    return FilterRule(config.score_threshold, config.min_area, config.labels)
+    return FilterRule(config.score_threshold, config.min_area, config.labels, config.max_overlap)
 
 
 def _summarise(config: Config, view_set: ViewSet, out: Writer[FilteredViews]) -> None:
@@ -138,7 +141,7 @@ def _summarise(config: Config, view_set: ViewSet, out: Writer[FilteredViews]) ->
     report = {
         "rows": len(texts),
         "kept": kept,
-        "rule": {"score_threshold": config.score_threshold, "min_area": config.min_area, "labels": config.labels},
+        "rule": asdict(rule),
         "reasons": counts,
         "views": per_view,
         "dropped": [_dropped_row(row, columns, texts[row]) for row in range(len(texts)) if not columns["keep"][row]],

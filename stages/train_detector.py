@@ -7,6 +7,7 @@ leaves, detector.safetensors and card.json, is what `filter-views --weights` tak
 Interrupted, it continues: finished scenes are kept, the network continues from its last checkpoint.
 """
 
+import math
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ def run(config: Config, out: Writer[Detector], ctx: Context) -> None:
     rule = FilterRule(config.score_threshold)
     with single_thread():
         figures = evaluate_detector(detector, get_world(config.world), rule, config.test_scenes)
-    rounded = {name: round(value, 4) for name, value in figures.items()}
+    rounded = {name: round(value, 4) for name, value in figures.items() if math.isfinite(value)}
     save_detector(out.path, trainer.net, recipe.architecture, card | {"figures": rounded})
     for name, value in rounded.items():
         out.figure(name, value)
@@ -110,7 +111,8 @@ def _render(config: Config, out: Writer[Detector], ctx: Context) -> "Scenes":
             _SceneTask(str(folder), config.world, config.seed, task.index, task.first, task.stop)
             for task in shards.pending(ctx.verify)
         ]
-        for _, receipt in ctx.executor.map(render_shard, tasks, "Rendering scenes"):
+        receipts = ctx.executor.map(render_shard, tasks, "Rendering scenes") if tasks else ()
+        for _, receipt in receipts:
             shards.acknowledge(receipt)
         shards.finish()
     reader = ShardReader(folder)

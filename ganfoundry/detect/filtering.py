@@ -64,11 +64,16 @@ class FilterRule:
         Least share of the image that the mask of a kept view covers.
     labels : collection of int
         Classes that count; empty: all.
+    max_overlap : float in [0, 1]
+        A detection of which a larger share lies inside a better-scoring one is that same object again, or a part of it,
+        and does not count. Boxes alone do not tell: those of two cars, one behind the other, overlap, their masks do
+        not. 1: everything counts.
     """
 
     score_threshold: float = 0.5
     min_area: float = 0.10
     labels: Collection[int] = ()
+    max_overlap: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,17 @@ class Decision:
         return self.reason is Reason.KEPT
 
 
+def distinct(found: Instances, max_overlap: float) -> Instances:
+    """Drop detections that mostly lie inside a better-scoring one that stays; see `FilterRule.max_overlap`."""
+    kept: list[int] = []
+    for row in np.argsort(-found.scores, kind="stable").tolist():
+        mask = found.masks[row]
+        inside = max((int((mask & found.masks[other]).sum()) for other in kept), default=0)
+        if inside <= max_overlap * int(mask.sum()):
+            kept.append(row)
+    return found.rows(np.array(kept, np.int64))
+
+
 def decide(found: Instances, rule: FilterRule) -> Decision:
     """Apply the rules to the detections of one image.
 
@@ -116,17 +132,16 @@ def decide(found: Instances, rule: FilterRule) -> Decision:
     counted = found.scores >= rule.score_threshold
     if rule.labels:
         counted &= np.isin(found.labels, list(rule.labels))
-    objects = found.rows(counted)
+    objects = distinct(found.rows(counted), rule.max_overlap)
     if len(objects) == 0:
         return Decision(Reason.NO_INSTANCE, 0, np.zeros(found.masks.shape[1:], bool), 0.0, 0.0)
-    best = int(objects.scores.argmax())
-    mask = objects.masks[best]
+    mask = objects.masks[0]
     area = float(mask.mean())
     if len(objects) > 1:
         reason = Reason.SEVERAL_INSTANCES
     else:
         reason = Reason.SMALL_MASK if area < rule.min_area else Reason.KEPT
-    return Decision(reason, len(objects), mask, float(objects.scores[best]), area)
+    return Decision(reason, len(objects), mask, float(objects.scores[0]), area)
 
 
 def explain(reason: Reason | int, instances: int, area: float, rule: FilterRule) -> str:
