@@ -63,6 +63,11 @@ def door_edges(design: CarDesign) -> tuple[float, float, float]:
     return first, first + 0.52 * (last - first), last
 
 
+def underbody_top(design: CarDesign) -> float:
+    """Height over the ground of the dark box between the wheels, metres; a load bed lies over it."""
+    return min(design.nose_height, design.tail_height, design.cowl_height) - design.edge_radius - 0.1
+
+
 def outline_normals(points: Array) -> Array:
     """Outward unit normals (n, 2) of a half outline (n, 2) in plan, straight ahead and back at its ends."""
     tangent = np.gradient(points, axis=0)
@@ -211,8 +216,7 @@ def add_lower_body(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
     trim = np.maximum(design.clearance + 0.09, arch_height(design, z, design.arch_radius + _LIP))
     trim = np.minimum(trim, top - 0.04)
     bottom = np.minimum(np.maximum(design.clearance, arch_height(design, z, design.arch_radius)), trim - 0.02)
-    rows = trim + _levels(design, z) * (top - trim)
-    heights = np.concatenate([bottom[None], rows])
+    heights = np.concatenate([bottom[None], trim + _levels(design, z) * (top - trim)])
     inset = _wall_inset(design, heights, shoulder, normal[:, 1], z)
 
     bend = np.radians([30.0, 60.0, 90.0])[:, None]
@@ -232,7 +236,9 @@ def add_lower_body(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
     add_shell(builder, half, _wall_ids(design, plan), across, crown, deck)
     opening = np.flatnonzero(deck[0][:, len(across) // 2] == 0)
     if len(opening):
-        _add_load_bed(builder, half[-1, opening[0] : opening[-1] + 2], crown[opening[0] : opening[-1] + 2])
+        rows = slice(opening[0], opening[-1] + 2)
+        wells = design.wheel_radius + design.arch_radius
+        _add_load_bed(builder, half[-1, rows], crown[rows], max(underbody_top(design), wells + 0.01) + 0.002)
     lamp = int(np.argmin(np.abs(normal[:, 1] - 0.7) + (z < 0)))
     tail = int(np.argmin(np.abs(normal[:, 1] + 0.7) + (z > 0)))
     return {
@@ -330,19 +336,19 @@ def _deck_ids(design: CarDesign, z: Array, cells: int) -> tuple[Ids, Ids]:
     return parts, materials
 
 
-def _add_load_bed(builder: MeshBuilder, edge: Array, crown: Array) -> None:
+def _add_load_bed(builder: MeshBuilder, edge: Array, crown: Array, floor_height: float) -> None:
     """Hang the walls and floor of a load bed into the opening of the deck whose left edge is `edge`, (n, 3)."""
     rim = edge * np.array([_OPENING, 1.0, 1.0])
     rim[:, 1] += crown * (1.0 - _OPENING**2)
     floor = rim.copy()
-    floor[:, 1] = rim[:, 1].min() - 0.42
+    floor[:, 1] = floor_height
     mirrored = np.array([-1.0, 1.0, 1.0])
     n = len(edge)
     rings = np.stack([rim, floor, floor * mirrored, rim * mirrored])
     index = np.arange(4 * n).reshape(4, n)
+    # Rings run from the left rim over the floor to the right rim, columns from front to rear: this order looks inside.
     quads = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], axis=-1).reshape(-1, 4)
-    ends = [
-        [index[0, 0], index[1, 0], index[2, 0], index[3, 0]],
-        [index[3, -1], index[2, -1], index[1, -1], index[0, -1]],
-    ]
-    builder.add_quads(rings.reshape(-1, 3), np.concatenate([quads, ends]), Part.LOAD_BED, Material.PLASTIC)
+    ends = np.array([index[:, 0], index[::-1, -1]])
+    materials = np.repeat([Material.PLASTIC, Material.DARK, Material.PLASTIC], n - 1)
+    materials = np.concatenate([materials, [Material.PLASTIC] * 2])
+    builder.add_quads(rings.reshape(-1, 3), np.concatenate([quads, ends]), Part.LOAD_BED, materials)

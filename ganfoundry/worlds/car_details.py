@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganfoundry.render.mesh import MeshBuilder
-from ganfoundry.worlds.car_body import belt_line, door_edges, half_width
+from ganfoundry.worlds.car_body import belt_line, door_edges, half_width, underbody_top
 from ganfoundry.worlds.car_design import CarDesign
 from ganfoundry.worlds.car_parts import Material, Part
 
@@ -96,7 +96,7 @@ def add_wheels(builder: MeshBuilder, design: CarDesign) -> dict[str, Array]:
 def add_underbody(builder: MeshBuilder, design: CarDesign) -> None:
     """Close the car between its wheel wells with a dark box."""
     low = design.clearance + 0.02
-    high = min(design.nose_height, design.tail_height, design.cowl_height) - design.edge_radius - 0.1
+    high = underbody_top(design)
     half = (0.5 * design.width - 0.27, 0.5 * (high - low), 0.5 * design.length - design.corner_radius)
     add_box(builder, (0.0, 0.5 * (high + low), 0.0), half, Part.WHEEL_ARCH, Material.DARK)
 
