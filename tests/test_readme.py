@@ -1,0 +1,64 @@
+"""What the README says can be done is done here: its example runs, its commands exist, its figures are printed."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_python_example_runs_and_prints_what_it_says(tmp_path: Path):
+    (example,) = _blocks("python")
+    assert len([line for line in example.splitlines() if line.strip()]) <= 12
+    (tmp_path / "annotations").symlink_to(ROOT / "annotations")
+    script = tmp_path / "example.py"
+    script.write_text(example, encoding="utf-8")
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = re.search(r"print\(.*\)  # (.*)$", example, re.MULTILINE)
+    assert said is not None
+    assert done.stdout.strip() == said.group(1)
+    assert (tmp_path / "overlay.png").is_file()
+
+
+def _commands() -> list[str]:
+    return sorted(set(re.findall(r"python cli\.py ([a-z0-9-]+)", README)))
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_commands_exist(command: str):
+    from pipeline.registry import STAGES
+
+    assert command in STAGES
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"python -m benchmarks\.(\w+)", README))))
+def test_benchmarks_exist(name: str):
+    assert importlib.util.find_spec(f"benchmarks.{name}") is not None
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make ([a-z-]+)", README, re.MULTILINE))))
+def test_make_targets_exist(target: str):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", README))))
+def test_links_lead_somewhere(link: str):
+    assert (ROOT / link).exists()
