@@ -24,7 +24,8 @@ Result = TypeVar("Result")
 
 ALLOWED_FAILURES = 2
 """Worker deaths that a task may be present at before it is taken out and tried alone."""
-CONNECT_SECONDS = 30.0
+CONNECT_SECONDS = 30.0  # to reach a scheduler elsewhere
+START_SECONDS = 300.0  # to reach our own, on a machine that may be busy
 CLOSE_SECONDS = 30.0
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 DASK_SETTINGS = {
@@ -143,13 +144,12 @@ class DaskExecutor:
     def _connect(self) -> "distributed.Client":
         if self._client is None:
             import dask
-            import distributed
 
             self._settings = dask.config.set(DASK_SETTINGS)
             with _for_children():
                 if self.scheduler is None:
                     self._cluster = _local_cluster(self.workers)
-                self._client = _client(distributed, self._cluster, self.scheduler)
+                self._client = _client(self._cluster, self.scheduler)
         return self._client
 
 
@@ -217,18 +217,21 @@ def _local_cluster(workers: int) -> "distributed.LocalCluster":
         raise RunError(f"{workers} worker processes could not be started ({error}): use fewer --workers.") from error
 
 
-def _client(module: Any, cluster: Any, scheduler: str | None) -> "distributed.Client":
+def _client(cluster: "distributed.LocalCluster | None", scheduler: str | None) -> "distributed.Client":
+    import distributed
+
+    limit = CONNECT_SECONDS if cluster is None else START_SECONDS
     try:
-        client = module.Client(cluster or scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = distributed.Client(cluster or scheduler, timeout=limit, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         message = f"no dask scheduler answers at {scheduler} ({error}); start one or correct --scheduler."
         raise UserError(message) from None
     try:
-        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        client.wait_for_workers(1, timeout=limit)
     except TimeoutError:
-        client.close()
+        client.close()  # type: ignore[no-untyped-call]
         raise UserError(f"the scheduler at {scheduler} has no workers; start some with `dask worker`.") from None
-    return client  # type: ignore[no-any-return]
+    return client
 
 
 @contextlib.contextmanager

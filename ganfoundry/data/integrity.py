@@ -21,7 +21,7 @@ from pathlib import Path
 
 os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")  # documented H5PL string: no dynamic filter plug-ins; before h5py
 
-import h5py
+import h5py as h5py  # for the other modules, too: the setting above comes first
 
 from ganfoundry.errors import InputError, RunError
 

@@ -6,6 +6,7 @@ File names are computed from shard numbers, never read from a file.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib.metadata
 import json
 import math
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ganfoundry.data.integrity import ALLOWED_KINDS, MAX_DATASET_BYTES, explain_write, write_whole
+from ganfoundry.data.integrity import ALLOWED_KINDS, MAX_DATASET_BYTES, explain_write, sync_directory, write_whole
 from ganfoundry.errors import InputError, RunError
 
 FORMAT = 1
@@ -241,8 +242,10 @@ def append_record(folder: str | os.PathLike[str], record: Record) -> None:
             end = file.tell()
             try:
                 if file.write(line) != len(line):
-                    raise OSError(28, os.strerror(28))
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file.fileno())
+                if end == 0:
+                    sync_directory(folder)
             except OSError:
                 os.ftruncate(file.fileno(), end)
                 raise

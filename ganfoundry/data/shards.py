@@ -148,13 +148,21 @@ class ShardFolder:
     ------
     InputError
         If the folder holds shards of another key or division, or another writer is at work in it.
+    RunError
+        If the folder cannot be made or written to.
     """
 
     def __init__(self, folder: str | os.PathLike[str], rows: int, rows_per_shard: int, key: str) -> None:
         self.folder = Path(folder)
         self.plan = Plan(int(rows), int(rows_per_shard), key)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._release = weakref.finalize(self, os.close, lock_folder(self.folder))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = lock_folder(self.folder)
+        except OSError as error:
+            raise RunError(
+                f"cannot write into {folder}: {error.strerror}; check its permissions or choose another output folder"
+            ) from error
+        self._release = weakref.finalize(self, os.close, descriptor)
         try:
             self._enter_folder()
         except BaseException:

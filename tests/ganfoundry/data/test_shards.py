@@ -169,6 +169,12 @@ def test_second_writer_is_refused(folder):
     ShardFolder(folder, 50, 16, KEY).close()
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"^cannot write into .*/file: File exists; check its permissions"):
+        ShardFolder(tmp_path / "file", 50, 16, KEY)
+
+
 def test_left_over_temporary_files_are_deleted(folder):
     (folder / ".tmp-123-00001-abcd").write_bytes(b"half a shard")
     make_folder(folder)
