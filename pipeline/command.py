@@ -47,6 +47,7 @@ class Common:
 
 
 RUN_KEYS = {key.name: replace(key, flag="--run" if key.name == "name" else "") for key in parameters(RunConfig)}
+RUN_PLACEHOLDERS = {"name": "NAME", "outputs": "FOLDER", "scheduler": "ADDRESS"}
 COMMON_NAMES = frozenset(
     {"run", "outputs", "config", "dry_run", "workers", "scheduler", "verify", "force", "quiet", "help"}
 )
@@ -56,7 +57,8 @@ def common_options() -> list[click.Option]:
     """The options that every command has."""
 
     def from_run(key: Parameter) -> click.Option:
-        return click.Option([key.option], metavar=metavar(key.annotation), help=_help(key))
+        placeholder = RUN_PLACEHOLDERS.get(key.name, metavar(key.annotation))
+        return click.Option([key.option], metavar=placeholder, help=_help(key))
 
     return [
         from_run(RUN_KEYS["name"]),

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +231,8 @@ def _holder(path: Path) -> str:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that shape results."""
+    from importlib import metadata  # takes a tenth of the time of --help
+
     versions = {"python": platform.python_version()}
     for name in RECORDED_PACKAGES:
         with suppress(metadata.PackageNotFoundError):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PIPE_WIDTH = 160
+LONGEST_FIGURE = 40
 VERBS = {"skip": "nothing to do", "run": "would run", "continue": "would continue"}
 
 
@@ -46,8 +47,9 @@ def figures_text(figures: Mapping[str, float | int | str]) -> str:
 
 
 def format_number(value: float | int | str) -> str:
-    """Figure with four significant digits at most after the point."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Figure with four significant digits; long text such as a sha256 is cut."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= LONGEST_FIGURE else text[:12] + "..."
 
 
 def print_outcome(outcome: Outcome) -> None:
