@@ -1,0 +1,123 @@
+"""train-gan from the command line: from images to a generator that loads, once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli import cli
+from ganfoundry.gan.checkpoints import load_gan
+from pipeline.registry import run_command_line
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    *("--resolution", "16", "--generator-channels", "8,8,8", "--discriminator-channels", "8,8,8"),
+    *("--z-dim", "8", "--w-dim", "8", "--mapping-layers", "2", "--batch", "8", "--processes", "1"),
+    *("--kimg", "0.04", "--device", "cpu", "--quiet"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def photographs(folder: Path, count: int = 20) -> Path:
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (count, 20, 24, 3), dtype=np.uint8)
+    for index, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(folder / f"{index:03d}.png")
+    return folder
+
+
+def train_gan(*options: str) -> int:
+    return run_command_line(cli, ["train-gan", *SMALL, *options], "python cli.py")
+
+
+def test_folder_of_images_becomes_a_generator_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = photographs(tmp_path / "photos")
+    assert train_gan("--images", str(folder)) == 0
+    out = tmp_path / "outputs" / "default" / "train-gan"
+    record = json.loads((out / "run.json").read_text())
+    assert record["kind"] == "gan"
+    assert record["figures"]["images_shown"] == 40
+    loaded = load_gan(out)
+    assert loaded.generator.config.resolution == 16
+    assert loaded.discriminator is not None
+    assert loaded.card is not None
+    assert loaded.card["data"]["description"] == "images of the folder photos"
+    assert loaded.card["command"].startswith("python cli.py train-gan --images photos --resolution 16 ")
+    assert str(tmp_path) not in (out / "card.json").read_text()
+    before = (out / "generator.safetensors").stat().st_mtime_ns
+    assert train_gan("--images", str(folder)) == 0
+    assert (out / "generator.safetensors").stat().st_mtime_ns == before
+
+
+def test_renders_are_kept_for_the_next_run(tmp_path: Path) -> None:
+    assert train_gan("--num-images", "16", "--run", "first") == 0
+    cache = tmp_path / "outputs" / "cache" / "cars-16-16-0" / "images.npy"
+    made = cache.stat().st_mtime_ns
+    start = tmp_path / "outputs" / "first" / "train-gan" / "checkpoints" / "step-00000005.safetensors"
+    assert train_gan("--num-images", "16", "--run", "second", "--start", str(start), "--kimg", "0.048") == 0
+    assert cache.stat().st_mtime_ns == made
+    cards = [load_gan(tmp_path / "outputs" / run / "train-gan").card for run in ("first", "second")]
+    assert [card["images"] for card in cards if card] == [40, 48]
+    assert cards[0] is not None
+    assert cards[0]["data"]["description"] == "16 renders of the cars world at 16 px"
+    stored = np.load(cache)
+    stored[0, 0, 0] ^= 1
+    np.save(cache, stored)
+    assert train_gan("--num-images", "16", "--run", "third") == 2
+
+
+def test_damaged_image_is_refused_or_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = photographs(tmp_path / "photos")
+    (folder / "bad.png").write_bytes(b"not a picture")
+    assert train_gan("--images", str(folder)) == 2
+    message = capsys.readouterr().err
+    assert "bad.png is not a readable image" in message
+    assert "Traceback" not in message
+    assert train_gan("--images", str(folder), "--skip-damaged") == 0
+    record = json.loads((tmp_path / "outputs" / "default" / "train-gan" / "run.json").read_text())
+    assert record["figures"]["damaged_images"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch", "10"], "not a multiple of 4"),
+        (["--generator-channels", "8,8"], "give 3 numbers"),
+        (["--augment", "sepia"], "unknown augmentation 'sepia'"),
+        (["--images", "absent"], "absent"),
+        (["--start", "absent.safetensors"], "absent.safetensors"),
+    ],
+)
+def test_wrong_option_is_a_sentence(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_gan("--num-images", "16", *options) == 2
+    found = capsys.readouterr().err
+    assert message in found
+    assert "Traceback" not in found
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_continues(tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos")
+    command = [sys.executable, str(ROOT / "cli.py"), "train-gan", *SMALL, "--images", str(folder)]
+    command[command.index("--kimg") + 1] = "0.8"
+    out = tmp_path / "outputs" / "default" / "train-gan"
+    options = ["--sample-kimg", "1000", "--checkpoint-minutes", "0.01"]
+    process = subprocess.Popen([*command, *options], env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=tmp_path)
+    while process.poll() is None and not list(out.glob("checkpoints/*.safetensors")):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert not (out / "run.json").exists()
+    assert subprocess.run([*command, *options], cwd=tmp_path, check=False).returncode == 0
+    assert json.loads((out / "run.json").read_text())["figures"]["images_shown"] == 800
