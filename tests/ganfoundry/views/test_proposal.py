@@ -79,6 +79,16 @@ def test_flips_count_against_a_code():
     assert candidates.cost()[1] > candidates.cost()[0] + 16
 
 
+def test_directions_that_cancel_out_are_the_worst_code():
+    ones = np.ones(4)
+    nowhere = PoseEstimates(np.array([0.0, 180.0, 0.0, 180.0]), ones, ones, ones, ones, ones)
+    steady = PoseEstimates(np.full(4, 10.0), ones, ones, ones, ones, ones)
+    candidates = Candidates.measure([nowhere, steady])
+    assert np.isfinite(candidates.cost()).all()
+    assert candidates.azimuth_std[0] == 360
+    assert candidates.cost()[0] > candidates.cost()[1] + 300
+
+
 def test_a_second_code_of_a_bin_is_another_camera():
     azimuths = np.concatenate([30.0 * np.arange(BINS), 30.0 * np.arange(BINS) + 1, 30.0 * np.arange(BINS) + 10])
     spreads = np.concatenate([np.full(BINS, 0.1), np.full(BINS, 0.5), np.full(BINS, 3.0)])
