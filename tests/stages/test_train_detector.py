@@ -12,11 +12,21 @@ from stages.train_detector import Config, run
 CONFIG = Config(scenes=6, steps=3, batch_size=2, test_scenes=4, precision="fp32")
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def _small():
     torch.set_num_threads(1)
-    monkeypatch.setattr(train_detector, "SCENES_PER_SHARD", 3)
-    monkeypatch.setattr(train_detector, "LOG_STEPS", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_detector, "SCENES_PER_SHARD", 3)
+        patch.setattr(train_detector, "LOG_STEPS", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(_small, tmp_path_factory):
+    """A run that nothing disturbed."""
+    out = Writer[Detector](tmp_path_factory.mktemp("whole"))
+    run(CONFIG, out, Context())
+    return out
 
 
 class Counter:
@@ -36,9 +46,7 @@ class Counter:
         pass
 
 
-def test_interrupted_run_continues_and_ends_alike(tmp_path, monkeypatch):
-    whole = Writer[Detector](tmp_path / "whole")
-    run(CONFIG, whole, Context())
+def test_interrupted_run_continues_and_ends_alike(whole, tmp_path):
     parts = Writer[Detector](tmp_path / "parts")
     with pytest.raises(KeyboardInterrupt):
         run(CONFIG, parts, Context(executor=Counter(dies_at=1)))
@@ -49,15 +57,14 @@ def test_interrupted_run_continues_and_ends_alike(tmp_path, monkeypatch):
     assert one.sha256 == two.sha256
 
 
-def test_what_is_left(tmp_path):
-    out = Writer[Detector](tmp_path)
-    run(CONFIG, out, Context())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "detector.safetensors"]
-    card = json.loads((tmp_path / "card.json").read_text())
-    assert card["sha256"] == load_detector(tmp_path).sha256
+def test_what_is_left(whole):
+    folder = whole.path
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "detector.safetensors"]
+    card = json.loads((folder / "card.json").read_text())
+    assert card["sha256"] == load_detector(folder).sha256
     assert card["steps"] == 3
     assert card["figures"]["scenes"] == 4
     assert {"mask_ap", "ms_per_image"} <= card["figures"].keys()
-    assert out.figures["mask_ap"] == card["figures"]["mask_ap"]
+    assert whole.figures["mask_ap"] == card["figures"]["mask_ap"]
     assert "--scenes 6" in card["command"]
-    assert Detector.open(tmp_path).path == tmp_path
+    assert Detector.open(folder).path == folder
