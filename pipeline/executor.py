@@ -28,14 +28,13 @@ CONNECT_SECONDS = 30.0  # to reach a scheduler elsewhere
 START_SECONDS = 300.0  # to reach our own, on a machine that may be busy
 CLOSE_SECONDS = 30.0
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-DASK_SETTINGS = {
+DASK_SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
     "distributed.scheduler.worker-saturation": 1.0,  # a worker holds the task it is doing and no other
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
-    "distributed.nanny.pre-spawn-environ": ONE_THREAD,
     "distributed.scheduler.worker-ttl": None,  # a busy worker is not a dead one; the death of a process is noticed
     "distributed.deploy.lost-worker-timeout": "1 hour",  # its nanny starts another; do not start a third
     "distributed.comm.timeouts.connect": "5 minutes",  # processes start slowly on a machine that is busy
@@ -144,8 +143,10 @@ class DaskExecutor:
     def _connect(self) -> "distributed.Client":
         if self._client is None:
             import dask
+            import distributed  # noqa: F401  its defaults first, so that the settings are the last word
 
-            self._settings = dask.config.set(DASK_SETTINGS)
+            environment = {"distributed.nanny.pre-spawn-environ": dict(ONE_THREAD)}
+            self._settings = dask.config.set(DASK_SETTINGS | environment)
             with _for_children():
                 if self.scheduler is None:
                     self._cluster = _local_cluster(self.workers)
