@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
-# Options for pip, e.g. PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for the CPU build of torch
-# where the plain index would give the CUDA build (several GB).
+# Options for pip, for example an index that holds the CPU build of torch where the plain one would give the CUDA build
+# (several GB): PIP_ARGS="--extra-index-url ADDRESS".
 PIP_ARGS ?=
 
 VENV := .venv
