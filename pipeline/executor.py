@@ -243,15 +243,13 @@ def _for_children() -> Iterator[None]:
     Ctrl-C to every process of the group, but only this one answers, and ends the others.
     """
     resource_tracker.ensure_running()  # were it started later, it would unblock SIGINT in the thread that starts it
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    before = dict(os.environ)  # all of it: starting a nanny sets some more
     os.environ.update(ONE_THREAD)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
