@@ -41,7 +41,7 @@ def run(
     view_set: ViewSet,
     filtered: FilteredViews,
     interpreter: Interpreter,
-    labelled: LabelledSet,
+    labelled_set: LabelledSet,
     out: Writer[Report],
     ctx: Context,
 ) -> None:
@@ -51,29 +51,26 @@ def run(
     """
     from ganfoundry.report import render_page
 
-    inputs: list[Artifact] = [gan, views, view_set, filtered, interpreter, labelled]
+    inputs: list[Artifact] = [gan, views, view_set, filtered, interpreter, labelled_set]
     sections = [
         _views_section(config, views, view_set),
         _filter_section(config, view_set, filtered),
-        *_labelled_sections(config, labelled),
+        *_labelled_sections(config, labelled_set),
         _figures_section(inputs),
     ]
     lead = "Multi-view images, the filter's verdict on them, and labelled images, all made by one image generator."
     page = render_page(config.title, lead, sections, f"generator sha256 {gan.generator_sha256}")
     path = out.path / "report.html"
     path.write_text(page, encoding="utf-8")
-    (out.path / "overview.png").write_bytes(_overview(views, view_set, labelled))
+    (out.path / "overview.png").write_bytes(_overview(views, view_set, labelled_set))
     out.figure("page_kb", round(path.stat().st_size / 1024))
 
 
 def _rows(artifact: Artifact, name: str, rows: "NDArray[np.int64]") -> "NDArray[Any]":
     """Read some rows of one field of an artifact's shards."""
-    import numpy as np
-
     from ganfoundry.data.reader import ShardReader
 
-    reader = ShardReader(artifact.path / "shards")
-    return np.stack([reader.read(name, int(row), int(row) + 1)[0] for row in rows])
+    return ShardReader(artifact.path / "shards").rows(rows, [name])[name]
 
 
 def _field(artifact: Artifact, name: str) -> "NDArray[Any]":
@@ -139,36 +136,36 @@ def _filter_section(config: Config, view_set: ViewSet, filtered: FilteredViews) 
     return Section("Filter", f"{keep.sum()} of {len(keep)} images kept.", figures=figures, bars=bars)
 
 
-def _labelled_sections(config: Config, labelled: LabelledSet) -> "list[Section]":
+def _labelled_sections(config: Config, labelled_set: LabelledSet) -> "list[Section]":
     """Labels and uncertainty of kept and of dropped samples, and the share of every class."""
     import numpy as np
 
     from ganfoundry.pictures import grid, heatmap, overlay
     from ganfoundry.report import Figure, Section
 
-    facts = json.loads((labelled.path / "labels.json").read_text("utf-8"))
+    facts = json.loads((labelled_set.path / "labels.json").read_text("utf-8"))
     palette = np.array(facts["palette"], np.uint8)
-    selection = json.loads((labelled.path / "selection.json").read_text("utf-8"))
+    selection = json.loads((labelled_set.path / "selection.json").read_text("utf-8"))
     dropped = np.array([entry["row"] for entry in selection["dropped"]], np.int64)
     kept = np.setdiff1d(np.arange(selection["rows"]), dropped)
-    scale = float(np.quantile(_field(labelled, "uncertainty")[_spread(kept, 200)], 0.995))
+    scale = float(np.quantile(_field(labelled_set, "uncertainty")[_spread(kept, 200)], 0.995))
     figures = []
     for name, rows in (("Kept", kept), ("Dropped as too uncertain", dropped)):
         if len(rows) == 0:
             continue
         chosen = _spread(rows, config.num_examples)
-        images, labels = _rows(labelled, "image", chosen), _rows(labelled, "label", chosen)
-        heat = heatmap(_rows(labelled, "uncertainty", chosen), scale)
+        images, labels = _rows(labelled_set, "image", chosen), _rows(labelled_set, "label", chosen)
+        heat = heatmap(_rows(labelled_set, "uncertainty", chosen), scale)
         triples = np.concatenate([images, overlay(images, labels, palette), heat], axis=2)
         figures.append(Figure(grid(triples, 4, gap=6), f"{name}: image, labels, uncertainty (bright is uncertain)."))
     text = f"{selection['kept']} of {selection['rows']} samples kept; the most uncertain are dropped."
     return [
         Section("Labelled images", text, figures=figures),
-        Section("Classes", "Share of the pixels of the kept samples.", bars=_class_bars(labelled, kept, facts)),
+        Section("Classes", "Share of the pixels of the kept samples.", bars=_class_bars(labelled_set, kept, facts)),
     ]
 
 
-def _overview(views: ViewCodes, view_set: ViewSet, labelled: LabelledSet) -> bytes:
+def _overview(views: ViewCodes, view_set: ViewSet, labelled_set: LabelledSet) -> bytes:
     """One picture of the run: three objects from up to twelve codes; twelve kept samples, their labels, uncertainty."""
     import numpy as np
 
@@ -178,22 +175,22 @@ def _overview(views: ViewCodes, view_set: ViewSet, labelled: LabelledSet) -> byt
     codes = json.loads((views.path / "codes.json").read_text("utf-8"))["codes"]
     columns = _spread(np.arange(len(codes)), 12)
     turntable = _rows(view_set, "image", (len(codes) * np.arange(3)[:, None] + columns).ravel())
-    palette = np.array(json.loads((labelled.path / "labels.json").read_text("utf-8"))["palette"], np.uint8)
-    chosen = _spread(kept_rows(labelled.path), len(columns))
-    images, labels = _rows(labelled, "image", chosen), _rows(labelled, "label", chosen)
-    uncertainty = _rows(labelled, "uncertainty", chosen)
+    palette = np.array(json.loads((labelled_set.path / "labels.json").read_text("utf-8"))["palette"], np.uint8)
+    chosen = _spread(kept_rows(labelled_set.path), len(columns))
+    images, labels = _rows(labelled_set, "image", chosen), _rows(labelled_set, "label", chosen)
+    uncertainty = _rows(labelled_set, "uncertainty", chosen)
     heat = heatmap(uncertainty, float(np.quantile(uncertainty, 0.995)))
     tiles = np.concatenate([turntable, images, overlay(images, labels, palette), heat])
     return png_bytes(grid(tiles, len(columns), scale=2))
 
 
-def _class_bars(labelled: LabelledSet, kept: "NDArray[np.int64]", facts: dict[str, Any]) -> "list[Bar]":
+def _class_bars(labelled_set: LabelledSet, kept: "NDArray[np.int64]", facts: dict[str, Any]) -> "list[Bar]":
     import numpy as np
 
     from ganfoundry.report import Bar
 
     classes, palette = facts["classes"], facts["palette"]
-    counts = np.bincount(_field(labelled, "label")[kept].ravel(), minlength=len(classes))
+    counts = np.bincount(_field(labelled_set, "label")[kept].ravel(), minlength=len(classes))
     shares = counts / counts.sum()
     return [
         Bar(name, share, f"{100 * share:.2f} %", tuple(colour))
