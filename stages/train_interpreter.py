@@ -43,6 +43,9 @@ class Config:
     dropout: float = param(0.3, "Share of hidden units dropped in training.", min=0.0, max=0.9)
     balance: float = param(0.5, "0 draws pixels evenly, 1 draws classes evenly.", min=0.0, max=1.0)
     region_share: float = param(0.2, "Share of the pixels drawn one labelled region after another.", min=0.0, max=1.0)
+    prior: float = param(
+        0.5, "How far logits move from the drawn class frequencies (0) to the labelled images' (1).", min=0.0, max=1.0
+    )
     min_pixels: int = param(2, "A class with fewer pixels in an image is not learnt from there.", min=1)
     folds: int = param(4, "Cross-validation folds for the held-out figures; 0: none.", min=0)
     fold_members: int = param(3, "Networks in the ensembles of the folds.", min=1, max=64)
@@ -114,6 +117,7 @@ def _training(config: Config, steps: int) -> "Training":
         dropout=config.dropout,
         balance=config.balance,
         region_share=config.region_share,
+        prior=config.prior,
         min_pixels=config.min_pixels,
         seed=config.seed,
     )

@@ -57,7 +57,11 @@ class InterpreterConfig:
 
 @dataclass(frozen=True)
 class Training:
-    """How an interpreter is trained; `dropout` is the share of hidden units dropped."""
+    """How an interpreter is trained.
+
+    `dropout` is the share of hidden units dropped; `prior` how far the logits are moved, after training, from the class
+    frequencies that balanced sampling drew (0) to those of the labelled images (1).
+    """
 
     steps: int = 500
     batch_pixels: int = 512  # a member and step
@@ -66,6 +70,7 @@ class Training:
     dropout: float = 0.3
     balance: float = 0.5
     region_share: float = 0.2
+    prior: float = 0.5
     min_pixels: int = 2
     seed: int = 0
 
@@ -321,5 +326,5 @@ def _train(
         schedule.step()
         if advance is not None:
             advance()
-    biases[-1] = biases[-1].detach() + torch.from_numpy(sampler.prior_shift(drawn))
+    biases[-1] = biases[-1].detach() + training.prior * torch.from_numpy(sampler.prior_shift(drawn))
     return [w.detach() for w in weights], [b.detach() for b in biases]

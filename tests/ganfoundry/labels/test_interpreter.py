@@ -219,6 +219,19 @@ def test_prior_shift_undoes_the_balancing() -> None:
     assert shift == pytest.approx([np.log(0.9 / 0.5), np.log(0.1 / 0.5), 0.0])
 
 
+def test_the_prior_only_moves_the_last_bias() -> None:
+    features, labels = world()
+    fits = [
+        StyleInterpreter.fit(features, labels, 4, members=2, training=Training(steps=3, batch_pixels=64, prior=prior))
+        for prior in (0.0, 0.5, 1.0)
+    ]
+    none, half, full = (fit.biases[-1] for fit in fits)
+    assert all(torch.equal(fits[0].weights[i], fits[2].weights[i]) for i in range(3))
+    assert torch.allclose(half - none, (full - none) / 2, atol=1e-6)
+    assert (full - none)[:, 0].min() > 0  # balancing drew the background too seldom
+    assert (full - none)[:, 1:].max() < 0
+
+
 def test_bad_labels_are_refused() -> None:
     features, labels = world()
     with pytest.raises(InputError, match="holds class id 3, but there are only 3 classes"):
