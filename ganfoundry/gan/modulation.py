@@ -32,11 +32,12 @@ def modulated_conv2d(
     weight: Tensor,
     style: Tensor,
     *,
-    shift: Tensor | None = None,
+    bias: Tensor | None = None,
+    noise: Tensor | None = None,
     gain: float = 1.0,
     kernel: Tensor | None = None,
 ) -> Tensor:
-    """Convolution with the weight modulated per sample and demodulated, plus a shift, times a gain.
+    """Convolution with the weight modulated per sample and demodulated, plus bias and noise, times a gain.
 
     Parameters
     ----------
@@ -46,8 +47,10 @@ def modulated_conv2d(
         (C_out, C_in, 3, 3).
     style : torch.Tensor
         (N, C_in).
-    shift : torch.Tensor, optional
-        Added after demodulation, broadcast to the result (noise and bias).
+    bias : torch.Tensor, optional
+        (C_out,), added after demodulation.
+    noise : torch.Tensor, optional
+        (1, 1, r, r) or (N, 1, r, r), added after demodulation to every channel.
     gain : float
         Factor of the sum.
     kernel : torch.Tensor, optional
@@ -62,10 +65,13 @@ def modulated_conv2d(
     x = x * style.to(x.dtype)[:, :, None, None]
     weight = weight.to(x.dtype)
     y = F.conv2d(x, weight, padding=weight.shape[-1] // 2) if kernel is None else upsampling_conv2d(x, weight, kernel)
-    if shift is None:
-        return y * factor
-    shift = (shift * gain).to(x.dtype).contiguous(memory_format=torch.channels_last)
-    return torch.addcmul(shift, y, factor)
+    shift = None if bias is None else (bias * gain)[None, :, None, None]
+    noise = None if noise is None else noise * gain
+    if shift is not None and noise is not None and len(noise) == 1:
+        # Noise that all samples share joins the bias: one map for the batch, added in the same pass.
+        shift, noise = (shift + noise).contiguous(memory_format=torch.channels_last), None
+    y = y * factor if shift is None else torch.addcmul(shift.to(x.dtype), y, factor)
+    return y if noise is None else y.add_(noise.to(x.dtype))
 
 
 class SynthesisLayer(nn.Module):
@@ -100,11 +106,9 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
         """Map (N, C_in, r', r') to (N, C_out, r, r); ``noise`` is (N or 1, 1, r, r) of unit scale, or None."""
-        shift = self.bias[None, :, None, None]
-        if noise is not None and self.use_noise:
-            shift = shift + noise * self.noise_strength
+        scaled = noise * self.noise_strength if noise is not None and self.use_noise else None
         kernel = self.resample_filter if self.up else None
-        x = modulated_conv2d(x, self.weight, style, shift=shift, gain=gain * SQRT2, kernel=kernel)
+        x = modulated_conv2d(x, self.weight, style, bias=self.bias, noise=scaled, gain=gain * SQRT2, kernel=kernel)
         x = F.leaky_relu(x, SLOPE, inplace=True)
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp * gain, self.conv_clamp * gain)
 

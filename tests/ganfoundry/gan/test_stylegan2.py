@@ -68,25 +68,31 @@ def test_modulated_convolution_equals_per_sample_weights(up: bool) -> None:
 
 
 @pytest.mark.parametrize("up", [False, True])
-def test_modulated_convolution_first_and_second_derivatives(up: bool) -> None:
+@pytest.mark.parametrize("maps", [1, 2])
+def test_modulated_convolution_first_and_second_derivatives(up: bool, maps: int) -> None:
     kernel = resample_kernel((1, 3, 3, 1)).double() if up else None
-    x, weight, style, shift = (
+    side = 4 if up else 2
+    x, weight, style, bias, noise = (
         torch.randn(*shape, dtype=torch.float64, requires_grad=True)
-        for shape in ((2, 2, 2, 2), (2, 2, 3, 3), (2, 2), (1, 2, 1, 1))
+        for shape in ((2, 2, 2, 2), (2, 2, 3, 3), (2, 2), (2,), (maps, 1, side, side))
     )
 
-    def function(x: Tensor, weight: Tensor, style: Tensor, shift: Tensor) -> Tensor:
-        return modulated_conv2d(x, weight, style, shift=shift, gain=1.3, kernel=kernel)
+    def function(x: Tensor, weight: Tensor, style: Tensor, bias: Tensor, noise: Tensor) -> Tensor:
+        return modulated_conv2d(x, weight, style, bias=bias, noise=noise, gain=1.3, kernel=kernel)
 
-    assert torch.autograd.gradcheck(function, (x, weight, style, shift))
-    assert torch.autograd.gradgradcheck(function, (x, weight, style, shift))
+    assert torch.autograd.gradcheck(function, (x, weight, style, bias, noise))
+    assert torch.autograd.gradgradcheck(function, (x, weight, style, bias, noise))
 
 
-def test_shift_and_gain_apply_after_demodulation() -> None:
+@pytest.mark.parametrize("maps", [1, 2])
+def test_bias_noise_and_gain_apply_after_demodulation(maps: int) -> None:
     x, weight, style = torch.randn(2, 3, 4, 4), torch.randn(5, 3, 3, 3), torch.randn(2, 3)
-    shift = torch.randn(2, 5, 4, 4)
+    bias, noise = torch.randn(5), torch.randn(maps, 1, 4, 4)
     plain = modulated_conv2d(x, weight, style)
-    torch.testing.assert_close(modulated_conv2d(x, weight, style, shift=shift, gain=2.0), 2 * (plain + shift))
+    both = modulated_conv2d(x, weight, style, bias=bias, noise=noise, gain=2.0)
+    torch.testing.assert_close(both, 2 * (plain + bias[:, None, None] + noise))
+    torch.testing.assert_close(modulated_conv2d(x, weight, style, bias=bias), plain + bias[:, None, None])
+    torch.testing.assert_close(modulated_conv2d(x, weight, style, noise=noise), plain + noise)
 
 
 def test_demodulation_ignores_the_scale_of_the_weight() -> None:
