@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import (
@@ -54,7 +55,7 @@ def run(
     inputs: list[Artifact] = [gan, views, view_set, filtered, interpreter, labelled_set]
     sections = [
         _views_section(config, views, view_set),
-        _filter_section(config, view_set, filtered),
+        _filter_section(filtered),
         *_labelled_sections(config, labelled_set),
         _figures_section(inputs),
     ]
@@ -113,27 +114,26 @@ def _views_section(config: Config, views: ViewCodes, view_set: ViewSet) -> "Sect
     )
 
 
-def _filter_section(config: Config, view_set: ViewSet, filtered: FilteredViews) -> "Section":
+def _filter_section(filtered: FilteredViews) -> "Section":
     """Show what Mask R-CNN kept and dropped, and why."""
-    import numpy as np
-
-    from ganfoundry.detect.filtering import REASONS
-    from ganfoundry.pictures import captioned, overlay
     from ganfoundry.report import Bar, Figure, Section
 
-    keep, reason = _field(filtered, "keep").astype(bool), _field(filtered, "reason")
-    tint = np.array([[0, 0, 0], [30, 140, 255]], np.uint8)
-    figures = []
-    for name, rows in (("Kept", np.flatnonzero(keep)), ("Dropped", np.flatnonzero(~keep))):
-        if len(rows) == 0:
-            continue
-        chosen = _spread(rows, config.num_examples)
-        pictures = overlay(_rows(view_set, "image", chosen), _rows(filtered, "mask", chosen), tint)
-        captions = [REASONS[reason[row]] for row in chosen]
-        figures.append(Figure(captioned(pictures, captions, 8), f"{name}: the detected mask in blue, and the reason."))
-    counts = np.bincount(reason, minlength=len(REASONS))
-    bars = [Bar(text, n / len(keep), f"{n}") for text, n in zip(REASONS, counts, strict=True) if n]
-    return Section("Filter", f"{keep.sum()} of {len(keep)} images kept.", figures=figures, bars=bars)
+    facts = json.loads((filtered.path / "reasons.json").read_text("utf-8"))
+    figures = [
+        Figure(_picture(filtered.path / f"{name}.png"), f"{name.title()}: the detected mask in blue, and the reason.")
+        for name in ("kept", "dropped")
+        if (filtered.path / f"{name}.png").exists()
+    ]
+    bars = [Bar(text, count / facts["rows"], str(count)) for text, count in facts["reasons"].items() if count]
+    return Section("Filter", f"{facts['kept']} of {facts['rows']} images kept.", figures=figures, bars=bars)
+
+
+def _picture(path: Path) -> "NDArray[np.uint8]":
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def _labelled_sections(config: Config, labelled_set: LabelledSet) -> "list[Section]":
@@ -176,7 +176,7 @@ def _overview(views: ViewCodes, view_set: ViewSet, labelled_set: LabelledSet) ->
     columns = _spread(np.arange(len(codes)), 12)
     turntable = _rows(view_set, "image", (len(codes) * np.arange(3)[:, None] + columns).ravel())
     palette = np.array(json.loads((labelled_set.path / "labels.json").read_text("utf-8"))["palette"], np.uint8)
-    chosen = _spread(kept_rows(labelled_set.path), len(columns))
+    chosen = np.resize(_spread(kept_rows(labelled_set.path), len(columns)), len(columns))  # few: shown again
     images, labels = _rows(labelled_set, "image", chosen), _rows(labelled_set, "label", chosen)
     uncertainty = _rows(labelled_set, "uncertainty", chosen)
     heat = heatmap(uncertainty, float(np.quantile(uncertainty, 0.995)))
