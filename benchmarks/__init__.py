@@ -1,0 +1,1 @@
+"""Figures that the documentation quotes: each module prints a table, then one JSON line."""
