@@ -38,9 +38,9 @@ class Config:
     voting: str = param("soft", "Mean probability, or majority of the members.", choices=("soft", "majority"))
     steps: int = param(300, "Training steps.", min=1)
     batch_pixels: int = param(512, "Pixels a step and member.", min=8)
-    learning_rate: float = param(3e-3, "Peak learning rate of AdamW.", min=0.0)
+    learning_rate: float = param(1e-2, "Peak learning rate of AdamW.", min=0.0)
     weight_decay: float = param(1e-2, "Weight decay of AdamW.", min=0.0)
-    dropout: float = param(0.3, "Share of hidden units dropped in training.", min=0.0, max=0.9)
+    dropout: float = param(0.2, "Share of hidden units dropped in training.", min=0.0, max=0.9)
     balance: float = param(0.5, "0 draws pixels evenly, 1 draws classes evenly.", min=0.0, max=1.0)
     region_share: float = param(0.2, "Share of the pixels drawn one labelled region after another.", min=0.0, max=1.0)
     prior: float = param(

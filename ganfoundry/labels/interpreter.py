@@ -63,11 +63,11 @@ class Training:
     frequencies that balanced sampling drew (0) to those of the labelled images (1).
     """
 
-    steps: int = 500
+    steps: int = 300
     batch_pixels: int = 512  # a member and step
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     weight_decay: float = 1e-2
-    dropout: float = 0.3
+    dropout: float = 0.2
     balance: float = 0.5
     region_share: float = 0.2
     prior: float = 0.5
