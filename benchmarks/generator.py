@@ -4,9 +4,9 @@
 
 The grouped form builds one modulated weight per sample and convolves with `groups=batch`, as StyleGAN2's code does in
 training; ours scales the activations instead. Both use the same weights, noise and resampling; the largest difference
-of their images is printed. Channel plan: min(base / r, maximum) at r px, by default base 4096 and maximum 128, an
-eighth of the published base and a quarter of its maximum. One thread; times are its CPU time, so that other work on the machine does
-not count; forms alternate and the fastest repeat counts. The last line is one JSON object.
+of their images is printed. Channel plan: min(base / r, maximum) at r px, by default min(4096 / r, 128), an eighth of
+the published base and a quarter of its maximum. One thread; times are its CPU time, so that other work on the machine
+does not count; forms alternate and the fastest repeat counts. The last line is one JSON object.
 """
 
 import argparse
@@ -114,9 +114,8 @@ def main() -> None:
     parser.add_argument("--maximum", type=int, default=128)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        f"batch {arguments.batch}, {arguments.dtype}, one thread, channels min({arguments.base} / r, {arguments.maximum})"
-    )
+    plan = f"min({arguments.base} / r, {arguments.maximum})"
+    print(f"batch {arguments.batch}, {arguments.dtype}, one thread, channels {plan}")
     print("   px   forward img/s: ours, grouped, ratio   forward + backward: ours, grouped, ratio   max diff")
     figures: dict[str, float] = {"max_abs_diff": 0.0}
     for size in arguments.sizes:
