@@ -106,11 +106,11 @@ def _check_images(label_set: "LabelSet", images: "NDArray[np.uint8]") -> None:
         )
 
 
-def _training(config: Config, steps: int) -> "Training":
+def _training(config: Config) -> "Training":
     from ganfoundry.labels.interpreter import Training
 
     return Training(
-        steps=steps,
+        steps=config.steps,
         batch_pixels=config.batch_pixels,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
@@ -141,7 +141,7 @@ def _fit(
         hidden=config.hidden or None,
         mode="nearest" if config.upsampling == "nearest" else "bilinear",
         voting="majority" if config.voting == "majority" else "soft",
-        training=_training(config, config.steps),
+        training=_training(config),
         advance=advance,
     )
 
