@@ -42,7 +42,7 @@ class Config:
     score_threshold: float = param(0.5, "Detections that score less do not count.", min=0.0, max=1.0)
     min_area: float = param(0.1, "Least share of the image that the mask covers.", min=0.0, max=1.0)
     max_overlap: float = param(
-        0.5, "A detection of which a larger share lies inside a better one does not count; 1: all do.", min=0.0, max=1.0
+        0.7, "A detection of which a larger share lies inside a better one does not count; 1: all do.", min=0.0, max=1.0
     )
     labels: tuple[int, ...] = param((), "Class labels that count; empty: all.", min=1)
 

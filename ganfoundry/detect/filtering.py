@@ -73,7 +73,7 @@ class FilterRule:
     score_threshold: float = 0.5
     min_area: float = 0.10
     labels: Collection[int] = ()
-    max_overlap: float = 0.5
+    max_overlap: float = 0.7
 
 
 @dataclass(frozen=True)
