@@ -170,16 +170,16 @@ class Interpreter(Artifact):
     kind = "interpreter"
     title = "a trained interpreter"
     made_by = ("train-interpreter",)
-    payload = ("interpreter.safetensors",)
+    payload = ("interpreter.safetensors", "interpreter.json")
 
 
 class LabelledSet(Artifact):
-    """Synthesised labelled images: shards with image, label, uncertainty, score, keep, w, seed."""
+    """Labelled images: shards with image, label, uncertainty, score, w, seed; selection.json, labels.json."""
 
     kind = "labelled-set"
     title = "a labelled set"
     made_by = ("synthesize",)
-    payload = ("shards",)
+    payload = ("shards", "selection.json", "labels.json")
 
 
 class Export(Artifact):

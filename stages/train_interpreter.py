@@ -35,7 +35,7 @@ class Config:
     hidden: tuple[int, ...] = param((), "Hidden widths; empty: 128, 32, or 256, 128 from 32 classes on.", min=1)
     layers: tuple[str, ...] = param((), "Convolutions whose output is read, such as b8.conv1; empty: all.")
     upsampling: str = param("bilinear", "How feature maps are resized.", choices=("bilinear", "nearest"))
-    voting: str = param("soft", "Mean probability, or majority of the members.", choices=("soft", "majority"))
+    voting: str = param("majority", "Majority of the members, or mean probability.", choices=("majority", "soft"))
     steps: int = param(300, "Training steps.", min=1)
     batch_pixels: int = param(512, "Pixels a step and member.", min=8)
     learning_rate: float = param(1e-2, "Peak learning rate of AdamW.", min=0.0)
