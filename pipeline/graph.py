@@ -325,7 +325,7 @@ def _digests(stage: Stage, config: Any, settings: Mapping[str, Setting]) -> dict
     digests = {}
     for key in stage.parameters:
         value = settings[key.name].value
-        if key.content and isinstance(value, (str, Path)) and Path(value).exists():
+        if key.content and isinstance(value, (str, Path)) and str(value) and Path(value).exists():
             digests[key.name] = manifest.content_digest(Path(value))
     if stage.depends is not None:
         digests |= dict(stage.depends(config))
