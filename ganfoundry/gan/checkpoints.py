@@ -187,7 +187,8 @@ def _serialise(network: Generator | Discriminator, kind: str, half: bool) -> byt
     wrong = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if wrong:
         raise ValueError(f"not finite as {dtype}: {', '.join(wrong[:3])}; nothing was written")
-    return save(state, {"format": kind, "config": json.dumps(network.config.to_dict())})
+    # One entry: safetensors writes several in no fixed order, and the file's sha256 is the generator's identity.
+    return save(state, {kind: json.dumps(network.config.to_dict())})
 
 
 def _load_folder(folder: Path) -> LoadedGan:
@@ -207,8 +208,8 @@ def _load_generator_file(path: Path, discriminator: Discriminator | None, card: 
     digest = sha256_of(path, card.get("sha256"))
     metadata, state = read_safetensors(path)
     notes: tuple[str, ...] = ()
-    if metadata.get("format") == GENERATOR_FORMAT:
-        config = _config(path, metadata, GeneratorConfig)
+    if GENERATOR_FORMAT in metadata:
+        config = _config(path, metadata[GENERATOR_FORMAT], GeneratorConfig)
     else:
         state, config, notes = _foreign(path, state)
     generator = _filled(path, Generator, config, state)
@@ -219,8 +220,8 @@ def _load_generator_file(path: Path, discriminator: Discriminator | None, card: 
 
 def _load_discriminator_file(path: Path) -> Discriminator:
     metadata, state = read_safetensors(path)
-    if metadata.get("format") == DISCRIMINATOR_FORMAT:
-        config = _config(path, metadata, DiscriminatorConfig)
+    if DISCRIMINATOR_FORMAT in metadata:
+        config = _config(path, metadata[DISCRIMINATOR_FORMAT], DiscriminatorConfig)
     else:
         config = infer_discriminator_config(state)
     return _filled(path, Discriminator, config, state)
@@ -259,9 +260,9 @@ def _load_rosinality(path: Path) -> LoadedGan:
     return LoadedGan(generator, discriminator, digest, describe(generator), path, notes)
 
 
-def _config(path: Path, metadata: Mapping[str, str], kind: type[Config]) -> Config:
+def _config(path: Path, text: str, kind: type[Config]) -> Config:
     try:
-        return kind.from_dict(json.loads(metadata["config"]))
+        return kind.from_dict(json.loads(text))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"the configuration in {path} is damaged ({error}); copy the file again") from error
 
