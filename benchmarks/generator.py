@@ -1,12 +1,12 @@
 """Speed of the generator against a plain grouped-convolution form of the same network, in the same run.
 
-    python -m benchmarks.generator [--sizes 64 128 256] [--batch 16] [--repeats 5] [--dtype float32]
+    python -m benchmarks.generator [--sizes 64 128 256] [--batch 16] [--repeats 3] [--dtype float32]
 
 The grouped form builds one modulated weight per sample and convolves with `groups=batch`, as StyleGAN2's code does in
 training; ours scales the activations instead. Both use the same weights, noise and resampling; the largest difference
-of their images is printed. Channel plan: min(base / r, maximum) at r px, by default min(4096 / r, 128), an eighth of
-the published base and a quarter of its maximum. One thread; times are its CPU time, so that other work on the machine
-does not count; forms alternate and the fastest repeat counts. The last line is one JSON object.
+of their images is printed. Channel plan: min(base / r, maximum) at r px, by default min(8192 / r, 256), half the widths
+of the published 256 px networks. One thread; times are its CPU time, so that other work on the machine does not count;
+forms alternate and the fastest repeat counts. The last line is one JSON object.
 """
 
 import argparse
@@ -108,10 +108,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--base", type=int, default=4096, help="channel plan: min(base / r, maximum)")
-    parser.add_argument("--maximum", type=int, default=128)
+    parser.add_argument("--base", type=int, default=8192, help="channel plan: min(base / r, maximum)")
+    parser.add_argument("--maximum", type=int, default=256)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     plan = f"min({arguments.base} / r, {arguments.maximum})"
