@@ -174,7 +174,8 @@ def _overview(views: ViewCodes, view_set: ViewSet, labelled_set: LabelledSet) ->
 
     codes = json.loads((views.path / "codes.json").read_text("utf-8"))["codes"]
     columns = _spread(np.arange(len(codes)), 12)
-    turntable = _rows(view_set, "image", (len(codes) * np.arange(3)[:, None] + columns).ravel())
+    objects = np.resize(_spread(np.unique(_field(view_set, "object")), 3), 3)
+    turntable = _rows(view_set, "image", (len(codes) * objects[:, None] + columns).ravel())
     palette = np.array(json.loads((labelled_set.path / "labels.json").read_text("utf-8"))["palette"], np.uint8)
     chosen = np.resize(_spread(kept_rows(labelled_set.path), len(columns)), len(columns))  # few: shown again
     images, labels = _rows(labelled_set, "image", chosen), _rows(labelled_set, "label", chosen)

@@ -155,7 +155,7 @@ def copy_gan(source: str | Path, folder: Path) -> LoadedGan:
     """
     loaded = load_gan(source)
     card = {**loaded.card, "source": Path(source).name, "source_sha256": loaded.sha256}
-    if loaded.path.suffix == ".safetensors" and read_safetensors(loaded.path)[0].get("format") == GENERATOR_FORMAT:
+    if loaded.path.suffix == ".safetensors" and GENERATOR_FORMAT in read_safetensors(loaded.path)[0]:
         files = {"generator": loaded.path.read_bytes()}
         if loaded.discriminator is not None:
             files["discriminator"] = loaded.path.with_name("discriminator.safetensors").read_bytes()

@@ -48,6 +48,15 @@ def test_equal_weights_make_equal_files(tmp_path: Path):
     assert len({(tmp_path / name / "generator.safetensors").read_bytes() for name in "abcdef"}) == 1
 
 
+def test_a_copy_of_a_float16_file_keeps_its_bytes(tmp_path: Path):
+    """Codes and labels name the sha256 of the shipped file; the imported one must be that file."""
+    save_gan(tmp_path / "shipped", *networks(), {}, half=True)
+    copied = copy_gan(tmp_path / "shipped", tmp_path / "copy")
+    for name in ("generator.safetensors", "discriminator.safetensors"):
+        assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "shipped" / name).read_bytes()
+    assert copied.sha256 == load_gan(tmp_path / "shipped").sha256
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     save_gan(tmp_path / "gan", *networks(), {"recipe": {"kimg": 3}})
