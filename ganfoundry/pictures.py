@@ -47,6 +47,12 @@ def grid(images: Pixels, columns: int, *, scale: int = 1, gap: int = 2, backgrou
     return canvas
 
 
+def spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Pick at most `count` of the rows (n,), evenly spread, in their order."""
+    positions = np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)
+    return rows[np.unique(positions)]
+
+
 def magnify(images: Pixels, scale: int) -> Pixels:
     """Repeat every pixel `scale` times along both image axes of (..., H, W, 3)."""
     return images.repeat(scale, axis=-3).repeat(scale, axis=-2)

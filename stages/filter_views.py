@@ -178,26 +178,18 @@ def _draw_examples(
     """kept.png and dropped.png: images with the mask in blue and the reason below; every reason gets its share."""
     import numpy as np
 
-    from ganfoundry.pictures import captioned, overlay, png_bytes
+    from ganfoundry.pictures import captioned, overlay, png_bytes, spread
 
     tint = np.array([[0, 0, 0], [30, 140, 255]], np.uint8)
     keep = columns["keep"].astype(bool)
     for name, reasons in (("kept", np.array([0])), ("dropped", np.unique(columns["reason"][~keep]))):
         groups = [np.flatnonzero(columns["reason"] == reason) for reason in reasons]
-        rows = np.concatenate([_spread(group, EXAMPLES // len(groups)) for group in groups] or [keep[:0].nonzero()[0]])
+        rows = np.concatenate([spread(group, EXAMPLES // len(groups)) for group in groups] or [keep[:0].nonzero()[0]])
         if len(rows) == 0:
             continue
         pictures = [overlay(views.row(row)["image"], verdicts.row(row)["mask"], tint) for row in rows.tolist()]
         captions = [texts[row] for row in rows]
         (folder / f"{name}.png").write_bytes(png_bytes(captioned(np.stack(pictures), captions, 8)))
-
-
-def _spread(rows: "NDArray[np.int64]", count: int) -> "NDArray[np.int64]":
-    """At most `count` of the rows, evenly spread."""
-    import numpy as np
-
-    positions = np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)
-    return rows[np.unique(positions)]
 
 
 def _shipped_digest(config: Config) -> Mapping[str, str]:

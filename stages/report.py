@@ -81,14 +81,6 @@ def _field(artifact: Artifact, name: str) -> "NDArray[Any]":
     return ShardReader(artifact.path / "shards").read(name)
 
 
-def _spread(rows: "NDArray[np.int64]", count: int) -> "NDArray[np.int64]":
-    """At most `count` of the rows, evenly spread."""
-    import numpy as np
-
-    positions = np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)
-    return rows[np.unique(positions)]
-
-
 def _views_section(config: Config, views: ViewCodes, view_set: ViewSet) -> "Section":
     """One column for each viewpoint code, one row for each object."""
     import numpy as np
@@ -140,7 +132,7 @@ def _labelled_sections(config: Config, labelled_set: LabelledSet) -> "list[Secti
     """Labels and uncertainty of kept and of dropped samples, and the share of every class."""
     import numpy as np
 
-    from ganfoundry.pictures import grid, heatmap, overlay
+    from ganfoundry.pictures import grid, heatmap, overlay, spread
     from ganfoundry.report import Figure, Section
 
     facts = json.loads((labelled_set.path / "labels.json").read_text("utf-8"))
@@ -148,12 +140,12 @@ def _labelled_sections(config: Config, labelled_set: LabelledSet) -> "list[Secti
     selection = json.loads((labelled_set.path / "selection.json").read_text("utf-8"))
     dropped = np.array([entry["row"] for entry in selection["dropped"]], np.int64)
     kept = np.setdiff1d(np.arange(selection["rows"]), dropped)
-    scale = float(np.quantile(_field(labelled_set, "uncertainty")[_spread(kept, 200)], 0.995))
+    scale = float(np.quantile(_field(labelled_set, "uncertainty")[spread(kept, 200)], 0.995))
     figures = []
     for name, rows in (("Kept", kept), ("Dropped as too uncertain", dropped)):
         if len(rows) == 0:
             continue
-        chosen = _spread(rows, config.num_examples)
+        chosen = spread(rows, config.num_examples)
         images, labels = _rows(labelled_set, "image", chosen), _rows(labelled_set, "label", chosen)
         heat = heatmap(_rows(labelled_set, "uncertainty", chosen), scale)
         triples = np.concatenate([images, overlay(images, labels, palette), heat], axis=2)
@@ -170,14 +162,14 @@ def _overview(views: ViewCodes, view_set: ViewSet, labelled_set: LabelledSet) ->
     import numpy as np
 
     from ganfoundry.labels.labelset import kept_rows
-    from ganfoundry.pictures import grid, heatmap, overlay, png_bytes
+    from ganfoundry.pictures import grid, heatmap, overlay, png_bytes, spread
 
     codes = json.loads((views.path / "codes.json").read_text("utf-8"))["codes"]
-    columns = _spread(np.arange(len(codes)), 12)
-    objects = np.resize(_spread(np.unique(_field(view_set, "object")), 3), 3)
+    columns = spread(np.arange(len(codes)), 12)
+    objects = np.resize(spread(np.unique(_field(view_set, "object")), 3), 3)
     turntable = _rows(view_set, "image", (len(codes) * objects[:, None] + columns).ravel())
     palette = np.array(json.loads((labelled_set.path / "labels.json").read_text("utf-8"))["palette"], np.uint8)
-    chosen = np.resize(_spread(kept_rows(labelled_set.path), len(columns)), len(columns))  # few: shown again
+    chosen = np.resize(spread(kept_rows(labelled_set.path), len(columns)), len(columns))  # few: shown again
     images, labels = _rows(labelled_set, "image", chosen), _rows(labelled_set, "label", chosen)
     uncertainty = _rows(labelled_set, "uncertainty", chosen)
     heat = heatmap(uncertainty, float(np.quantile(uncertainty, 0.995)))

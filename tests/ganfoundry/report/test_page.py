@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganfoundry.pictures import captioned, colourise, grid, heatmap, overlay
+from ganfoundry.pictures import captioned, colourise, grid, heatmap, overlay, spread
 from ganfoundry.report import Bar, Figure, Section, render_page
 
 
@@ -95,3 +95,14 @@ def test_caption_is_drawn_under_its_image():
     assert (picture[:64, :64] == 0).all()
     assert (picture[64:, :64] < 128).any()
     assert (picture[64:, 66:] == 255).all()
+
+
+def test_spread_keeps_order_and_both_ends():
+    rows = np.arange(10, 30)
+    picked = spread(rows, 5)
+    assert picked[0] == 10
+    assert picked[-1] == 29
+    assert len(picked) == 5
+    assert (np.diff(picked) > 0).all()
+    np.testing.assert_array_equal(spread(rows, 99), rows)
+    assert len(spread(rows[:0], 3)) == 0
