@@ -4,7 +4,9 @@ The renders are made once and kept beside the runs, in outputs/cache. Training c
 shows what it can do in samples/ as it goes; log.jsonl holds losses, scores and images per second. On a CPU, give it
 as many processes as there are cores.
 
-A second run may begin from a checkpoint of the first, with other options: --start FOLDER/checkpoints/step-N.safetensors
+A second run may begin from a checkpoint of the first, with other options: --start FOLDER/checkpoints/step-N.safetensors.
+It may also begin from a finished generator with its discriminator, which is grown if its resolution is lower:
+--start cars-64
 """
 
 import shlex
@@ -45,7 +47,9 @@ class Config:
     ema_kimg: float = param(5.0, "Half-life of the averaged generator, thousands of images.", min=0.001)
     precision: str = param("bf16", "Of feature maps.", choices=("bf16", "fp32"))
     seed: int = param(0, "Seed of renders, weights and everything drawn.", min=0)
-    start: Path | None = param(None, "Checkpoint of another run, of the same architecture, to begin from.")
+    start: str | None = param(
+        None, "Weights to begin from: another run's checkpoint, a generator's name, folder or file."
+    )
     processes: int = param(2, "Processes that share the work on a CPU, of one thread each.", min=1, max=64)
     device: str = param("auto", "Where to train.", choices=("auto", "cpu", "cuda"))
     checkpoint_minutes: float = param(5.0, "Minutes from one checkpoint to the next.", min=0.01)
@@ -72,7 +76,7 @@ def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
             shown = total
 
         state = train(recipe, images, out.path, start=config.start, on_progress=advance)
-    write_gan(out.path, state, data, _command(config))
+    write_gan(out.path, state, data, _command(config), config.start)
     out.figure("images_shown", state.images)
     out.figure("hours", round(state.seconds / 3600, 3))
     out.figure("images_per_second", round(state.images / max(state.seconds, 1e-9), 1))

@@ -7,6 +7,7 @@ number. There is no random state to save, since every draw is a function of (see
 import copy
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ganfoundry.errors import InputError
+from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
 from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.losses import lazy_adam
@@ -25,6 +27,7 @@ from ganfoundry.gan.train_data import write_atomically
 FORMAT = "ganfoundry-training-1"
 KEPT_CHECKPOINTS = 3
 W_AVERAGE_SAMPLES = 10_000
+_BLOCK = re.compile(r"(?:^|\.)b(\d+)\.")
 
 
 class TrainingState:
@@ -108,6 +111,40 @@ class TrainingState:
             old.unlink()
         return path
 
+    def begin_from(self, gan: LoadedGan) -> list[str]:
+        """Take over the weights of a finished generator and discriminator; optimisers and counters begin anew.
+
+        A generator of a lower resolution is grown: blocks that it lacks keep their initial weights, and their colours
+        start at zero, so that the first images are its own, enlarged (Karras et al. 2018, arXiv:1710.10196, section 2,
+        without the fade).
+
+        Parameters
+        ----------
+        gan : LoadedGan
+            Needs a discriminator, and the same widths at the resolutions that both have.
+
+        Returns
+        -------
+        list of str
+            Parameters that the source lacks.
+
+        Raises
+        ------
+        InputError
+            If it has no discriminator, a higher resolution or other widths; the sentence names them.
+        """
+        if gan.discriminator is None:
+            raise InputError(f"{gan.path} has no discriminator; training begins from both networks")
+        sources: list[tuple[nn.Module, nn.Module]] = [
+            (self.generator, gan.generator),
+            (self.average, gan.generator),
+            (self.discriminator, gan.discriminator),
+        ]
+        new: list[str] = []
+        for network, source in sources:
+            new += _take_over(network, source, gan.path, above=gan.discriminator.config.resolution)
+        return sorted(set(new))
+
     def load(self, path: Path, *, same_run: bool = True) -> None:
         """Continue from a checkpoint.
 
@@ -144,6 +181,17 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"))
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is a training checkpoint, by its header; False for anything else and for no file."""
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return bool((stream.metadata() or {}).get("format") == FORMAT)
+    except (SafetensorError, OSError):
+        return path.name.startswith("step-")  # a damaged one: loading it says so
+
+
 def generator_config(config: TrainingConfig) -> GeneratorConfig:
     """Architecture of the generator that a recipe trains."""
     return GeneratorConfig(
@@ -163,6 +211,29 @@ def discriminator_config(config: TrainingConfig) -> DiscriminatorConfig:
         channels=channel_map(config.discriminator_channels, config.resolution, "discriminator_channels"),
         mbstd_group_size=GROUP_SIZE,
     )
+
+
+@torch.no_grad()
+def _take_over(network: nn.Module, source: nn.Module, path: Path, *, above: int) -> list[str]:
+    """Copy a source's weights; returns the names of those it lacks, which may only stand in blocks above a side."""
+    target, given = network.state_dict(), source.state_dict()
+    new = [name for name in target if name not in given]
+    grown = {name for name in new if (block := _BLOCK.search(name)) and int(block[1]) > above}
+    # fromrgb stands in the discriminator's highest block alone: growing leaves the source's behind.
+    lost = [name for name in given if name not in target and not (grown and ".fromrgb." in name)]
+    other = [name for name in target if name in given and target[name].shape != given[name].shape]
+    wrong = sorted({*other, *lost, *(set(new) - grown)})
+    if wrong:
+        raise InputError(
+            f"{path} has another architecture ({', '.join(wrong[:3])}, {len(wrong)} tensors in all); give the same "
+            "channels, z-dim, w-dim and mapping-layers, and the same or a higher resolution"
+        )
+    for name, value in target.items():
+        if name in given:
+            value.copy_(given[name])
+        elif ".torgb." in name and "affine" not in name:
+            value.zero_()
+    return new
 
 
 @torch.no_grad()

@@ -20,12 +20,12 @@ from typing import Any
 import torch
 
 from ganfoundry.errors import InputError
-from ganfoundry.gan.checkpoints import save_gan
+from ganfoundry.gan.checkpoints import load_gan, save_gan
 from ganfoundry.gan.stylegan2 import Generator
 from ganfoundry.gan.train_config import TrainingConfig
-from ganfoundry.gan.train_data import BatchOrder, open_images, write_atomically
+from ganfoundry.gan.train_data import BatchOrder, file_sha256, open_images, write_atomically
 from ganfoundry.gan.train_distributed import Group, run_processes, stop_on_signals
-from ganfoundry.gan.train_state import TrainingState, checkpoints, set_average_w
+from ganfoundry.gan.train_state import TrainingState, checkpoints, is_checkpoint, set_average_w
 from ganfoundry.gan.train_step import Stats, process_rows, real_batch, training_step
 from ganfoundry.pictures import Pixels, grid, png_bytes
 
@@ -38,7 +38,7 @@ def train(
     images: Path,
     out: Path,
     *,
-    start: Path | None = None,
+    start: str | Path | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> TrainingState:
     """Train, or continue to train, a generator and a discriminator.
@@ -50,9 +50,10 @@ def train(
         A .npy file, uint8 (N, resolution, resolution, 3); see `ganfoundry.gan.train_data`.
     out : Path
         Folder for checkpoints, snapshots, samples and the log; made if it does not exist.
-    start : Path, optional
-        A checkpoint of another run with the same architecture to begin from. Once `out` holds a checkpoint of its own,
-        that one is continued.
+    start : str or Path, optional
+        What to begin from: a checkpoint of another run with the same architecture, whose counters go on, or a
+        generator with its discriminator (anything that `load_gan` reads) of the same or a lower resolution. Once
+        `out` holds a checkpoint of its own, that one is continued.
     on_progress : callable
         Called with the number of images shown so far.
 
@@ -110,7 +111,7 @@ def work(
     config: TrainingConfig,
     images: Path,
     out: Path,
-    start: Path | None,
+    start: str | Path | None,
     device: str,
 ) -> None:
     """Train in one process of a group; the first one writes the files."""
@@ -119,7 +120,7 @@ def work(
     if written:
         state.load(written[-1])
     elif start is not None:
-        state.load(start, same_run=False)
+        begin(state, start)
     pixels = open_images(images, config.resolution, config.batch)
     order = BatchOrder(len(pixels), config.batch, config.seed)
     rows = process_rows(config.batch, group.rank, group.size)
@@ -135,6 +136,14 @@ def work(
             report(state.images)
     if recorder is not None:
         recorder.finish()
+
+
+def begin(state: TrainingState, start: str | Path) -> None:
+    """Take over weights: those and the counters of a training checkpoint, or those of a generator, grown if need be."""
+    if is_checkpoint(Path(start)):
+        state.load(Path(start), same_run=False)
+    else:
+        state.begin_from(load_gan(start))
 
 
 class Recorder:
@@ -205,7 +214,13 @@ class Recorder:
             write_atomically(self.log, "".join(kept).encode())
 
 
-def write_gan(folder: Path, state: TrainingState, data: Mapping[str, Any], command: str) -> None:
+def write_gan(
+    folder: Path,
+    state: TrainingState,
+    data: Mapping[str, Any],
+    command: str,
+    start: str | Path | None = None,
+) -> None:
     """Write the trained generator (its moving average) and discriminator in float16, and the card that tells how.
 
     Parameters
@@ -216,6 +231,8 @@ def write_gan(folder: Path, state: TrainingState, data: Mapping[str, Any], comma
         What the images were, for the card.
     command : str
         What makes it again.
+    start : str or Path, optional
+        What the run began from; the card tells its sha256 and, of a generator, the images that it had seen already.
     """
     set_average_w(state.average)
     card = {
@@ -228,7 +245,17 @@ def write_gan(folder: Path, state: TrainingState, data: Mapping[str, Any], comma
         "hardware": hardware(state.device, state.config.processes),
         "torch": torch.__version__,
     }
+    if start is not None:
+        card["start"] = _origin(start)
     save_gan(folder, state.average, state.discriminator, card, half=True)
+
+
+def _origin(start: str | Path) -> dict[str, Any]:
+    if is_checkpoint(Path(start)):
+        return {"name": Path(start).name, "sha256": file_sha256(Path(start))}
+    gan = load_gan(start)
+    before = gan.card.get("images", 0) + gan.card.get("start", {}).get("images", 0)
+    return {"name": Path(start).name, "sha256": gan.sha256, "images": before}
 
 
 def hardware(device: torch.device, processes: int) -> str:

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan import train_distributed
-from ganfoundry.gan.checkpoints import load_gan
+from ganfoundry.gan.checkpoints import load_gan, save_gan
+from ganfoundry.gan.filters import upsample
 from ganfoundry.gan.train_config import TrainingConfig, channel_map
 from ganfoundry.gan.train_data import BatchOrder, open_images
 from ganfoundry.gan.train_distributed import Group
@@ -29,7 +30,7 @@ from ganfoundry.gan.train_step import (
     training_step,
     update_average,
 )
-from ganfoundry.gan.training import choose_device, train, write_gan
+from ganfoundry.gan.training import begin, choose_device, train, write_gan
 from tests.ganfoundry.gan.trainhelp import distance, state_on, tiny, tiny_images
 
 FULL = {"path_weight": 2.0, "path_interval": 4, "r1_interval": 3, "augment": "colour,translation,cutout"}
@@ -285,6 +286,44 @@ def test_new_run_from_an_old_checkpoint(tmp_path: Path, images: Path) -> None:
     assert (second.step, second.images) == (3, 24)
     with pytest.raises(InputError, match="w_dim 8, now 12"):
         train(tiny(w_dim=12), images, tmp_path / "third", start=start)
+
+
+def test_new_run_from_a_generator_counts_anew_and_remembers_it(tmp_path: Path, images: Path) -> None:
+    write_gan(tmp_path / "gan", train(tiny(kimg=0.016), images, tmp_path / "first"), {}, "command")
+    begun = state_on(tiny(seed=5))
+    begin(begun, tmp_path / "gan")
+    given = load_gan(tmp_path / "gan")
+    torch.testing.assert_close(begun.generator.state_dict(), given.generator.state_dict())
+    assert given.discriminator is not None
+    torch.testing.assert_close(begun.discriminator.state_dict(), given.discriminator.state_dict())
+    second = train(tiny(kimg=0.024), images, tmp_path / "second", start=tmp_path / "gan")
+    assert (second.step, second.images) == (3, 24)
+    write_gan(tmp_path / "gan2", second, {}, "command", tmp_path / "gan")
+    assert load_gan(tmp_path / "gan2").card["start"] == {"name": "gan", "sha256": given.sha256, "images": 16}
+    with pytest.raises(InputError, match="another architecture"):
+        begin(state_on(tiny(w_dim=12)), tmp_path / "gan")
+    (tmp_path / "gan" / "discriminator.safetensors").unlink()
+    with pytest.raises(InputError, match="no discriminator"):
+        begin(state_on(tiny()), tmp_path / "gan")
+
+
+def test_grown_generator_begins_with_the_images_of_the_smaller_one(tmp_path: Path, images: Path) -> None:
+    write_gan(tmp_path / "gan", train(tiny(kimg=0.016), images, tmp_path / "first"), {}, "command")
+    wide = {"generator_channels": "8,8,8,6", "discriminator_channels": "8,8,8,6"}
+    grown = state_on(tiny(resolution=32, **wide))
+    begin(grown, tmp_path / "gan")
+    z = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    small = load_gan(tmp_path / "gan").generator
+    enlarged = upsample(small(z), small.synthesis.b16.resample_filter)
+    torch.testing.assert_close(grown.average(z), enlarged)
+    reals = torch.zeros(8, 3, 32, 32)
+    training_step(grown, reals, Group())
+    assert float((grown.generator(z) - enlarged).detach().abs().max()) > 0
+    with pytest.raises(InputError, match=r"synthesis.b8.conv0"):
+        begin(state_on(tiny(resolution=32, **dict.fromkeys(wide, "8,6,8,6"))), tmp_path / "gan")
+    save_gan(tmp_path / "large", grown.average, grown.discriminator, {})
+    with pytest.raises(InputError, match=r"b32"):
+        begin(state_on(tiny()), tmp_path / "large")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other"])
