@@ -4,7 +4,7 @@ The renders are made once and kept beside the runs, in outputs/cache. Training c
 shows what it can do in samples/ as it goes; log.jsonl holds losses, scores and images per second. On a CPU, give it
 as many processes as there are cores.
 
-A second run may begin from a checkpoint of the first, with other options: --start FOLDER/checkpoints/step-N.safetensors.
+A second run may begin from a checkpoint of the first, with other options: --start FOLDER/checkpoints/step-N.safetensors
 It may also begin from a finished generator with its discriminator, which is grown if its resolution is lower:
 --start cars-64
 """

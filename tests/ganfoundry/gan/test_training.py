@@ -319,7 +319,7 @@ def test_grown_generator_begins_with_the_images_of_the_smaller_one(tmp_path: Pat
     reals = torch.zeros(8, 3, 32, 32)
     training_step(grown, reals, Group())
     assert float((grown.generator(z) - enlarged).detach().abs().max()) > 0
-    with pytest.raises(InputError, match=r"synthesis.b8.conv0"):
+    with pytest.raises(InputError, match=r"synthesis.b16.conv0"):
         begin(state_on(tiny(resolution=32, **dict.fromkeys(wide, "8,6,8,6"))), tmp_path / "gan")
     save_gan(tmp_path / "large", grown.average, grown.discriminator, {})
     with pytest.raises(InputError, match=r"b32"):
