@@ -1,6 +1,8 @@
-"""train-gan: train a StyleGAN2 on renders of a world or on a folder of images.
+"""train-gan: train a StyleGAN2 on renders of a world or on images of your own.
 
-The renders are made once and kept beside the runs, in outputs/cache. Training continues where it was interrupted, and
+Images come from a folder, a zip archive or an HDF5 file. Those that are not 8-bit RGB squares of at least the
+resolution are irregular: counted, named in images.json, and converted, skipped or refused. Renders of a world are made
+once and kept beside the runs, in outputs/cache. Training continues where it was interrupted, and
 shows what it can do in samples/ as it goes; log.jsonl holds losses, scores and images per second. On a CPU, give it
 as many processes as there are cores.
 
@@ -25,8 +27,17 @@ class Config:
 
     world: str = param("cars", "World whose renders are learnt.", choices=("cars",))
     num_images: int = param(60000, "Renders to learn from.", min=16)
-    images: Path | None = param(None, "Folder of PNG or JPEG images to learn from, instead of a world.")
-    skip_damaged: bool = param(False, "Leave damaged images of the folder out instead of refusing it.")
+    images: Path | None = param(
+        None, "Images to learn from, instead of a world: a folder, a .zip, an HDF5 file or a folder of shards."
+    )
+    images_key: str | None = param(None, "Name of the images in an HDF5 file; by default image or images.")
+    irregular: str = param(
+        "convert",
+        "Irregular images (grey, transparent, not square, small, damaged, ...): convert uses all that can be read, "
+        "skip leaves them out, refuse stops.",
+        choices=("convert", "skip", "refuse"),
+    )
+    background: str = param("white", "Colour behind transparent images, a name or #rrggbb.")
     resolution: int = param(64, "Side of the images in pixels, a power of two.", min=8, max=1024)
     z_dim: int = param(64, "Numbers in z.", min=1)
     w_dim: int = param(128, "Numbers in w.", min=1)
@@ -97,20 +108,31 @@ def _rendered(config: Config, out: Writer[Gan], ctx: Context) -> tuple[Path, dic
     return images, {"description": description, "seed": config.seed, "sha256": file_sha256(images)}
 
 
-def _collected(config: Config, folder: Path, out: Writer[Gan], ctx: Context) -> tuple[Path, dict[str, Any]]:
-    """Images of a folder, cropped and resized once for this run."""
-    from ganfoundry.gan.train_data import collect_folder, file_sha256, image_files
+def _collected(config: Config, path: Path, out: Writer[Gan], ctx: Context) -> tuple[Path, dict[str, Any]]:
+    """Images of the user's, made alike once for this run."""
+    from ganfoundry.gan.train_data import file_sha256
+    from ganfoundry.gan.train_images import collect_part, collect_tasks, join_parts
+    from ganfoundry.gan.train_sources import open_source
 
-    target = out.path / ".images.npy"
-    if not target.exists():
-        with ctx.progress("Reading images", len(image_files(folder))) as bar:
-            report = collect_folder(
-                folder, target, config.resolution, skip_damaged=config.skip_damaged, on_image=bar.advance
-            )
-        for name, reason in report.skipped:
-            ctx.log(f"left out {name}: {reason}")
-        out.figure("damaged_images", len(report.skipped))
-    return target, {"description": f"images of the folder {folder.name}", "sha256": file_sha256(target)}
+    source, folder = open_source(path, config.images_key), out.path / ".images"
+    tasks = collect_tasks(
+        folder,
+        source,
+        config.resolution,
+        key=config.images_key,
+        irregular=config.irregular,
+        background=config.background,
+    )
+    for _ in ctx.executor.map(collect_part, tasks, "Reading images"):
+        pass
+    images, report = join_parts(folder, source, config.irregular, out.path / "images.json")
+    for line in report.lines():
+        ctx.log(line)
+    out.figure("images_found", report.found)
+    out.figure("images_used", report.used)
+    out.figure("irregular_images", report.counts() or "none")
+    out.figure("duplicate_images", len(report.duplicates))
+    return images, {"description": f"images of the {source.kind} {path.name}", "sha256": file_sha256(images)}
 
 
 def _command(config: Config) -> str:

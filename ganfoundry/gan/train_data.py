@@ -1,4 +1,4 @@
-"""Training images: rendered once or read from a folder into one .npy file, then drawn by step number alone.
+"""Training images: rendered once into one .npy file (or collected, see `train_images`), drawn by step number alone.
 
 The file holds `uint8 (N, R, R, 3)`. Workers open it as a memory map, so it is in memory once however many they are.
 Renders go into parts first, each written to a temporary name and renamed: an interrupted rendering continues.
@@ -8,21 +8,17 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ganfoundry.data.seeds import TRAIN, WORLD, sample_integer, sample_rng
 from ganfoundry.errors import InputError, RunError
 
 Images = NDArray[np.uint8]
 ROWS_PER_PART = 500
-MAX_PIXELS = 100_000_000  # of a photograph; more is a decompression bomb
-SUFFIXES = {".png", ".jpg", ".jpeg"}
 EPOCH_INDEX = 1 << 40  # keeps the seeds of epochs apart from the seeds of steps
 
 
@@ -133,91 +129,6 @@ def assemble_parts(folder: Path) -> Path:
     for part in folder.glob("part-*"):  # and what a killed process left
         part.unlink()
     return target
-
-
-@dataclass
-class FolderReport:
-    """What was found in a folder of images: how many were read, and each file left out with the reason."""
-
-    read: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
-def collect_folder(
-    folder: Path,
-    target: Path,
-    resolution: int,
-    *,
-    skip_damaged: bool = False,
-    on_image: Callable[[], None] = lambda: None,
-) -> FolderReport:
-    """Read the PNG and JPEG files below a folder into one .npy file: centre-cropped to a square, resized, RGB.
-
-    Parameters
-    ----------
-    folder : Path
-        Searched recursively; the order is that of the sorted relative names.
-    target : Path
-        The .npy file to write, uint8 (N, resolution, resolution, 3).
-    resolution : int
-        Side in pixels.
-    skip_damaged : bool
-        Leave damaged files out and report them, rather than refusing the folder.
-    on_image : callable
-        Called after each file.
-
-    Raises
-    ------
-    InputError
-        If there is no folder or no image in it, or a file is damaged and `skip_damaged` is off.
-    """
-    report, images = FolderReport(), []
-    for path in image_files(folder):
-        try:
-            images.append(read_square(path, resolution))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            if not skip_damaged:
-                raise InputError(
-                    f"{path} is not a readable image ({error}); remove it or skip damaged files"
-                ) from error
-            report.skipped.append((str(path.relative_to(folder)), str(error)))
-        on_image()
-    if not images:
-        raise InputError(f"{folder} holds no readable PNG or JPEG file; give a folder with training images")
-    report.read = len(images)
-    write_array(target, np.stack(images))
-    return report
-
-
-def image_files(folder: Path) -> list[Path]:
-    """PNG and JPEG files below a folder, sorted.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder of images; give the folder that holds the PNG or JPEG files")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def read_square(path: Path, resolution: int) -> Images:
-    """Read one PNG or JPEG as (resolution, resolution, 3) uint8: largest centred square, Lanczos.
-
-    Raises
-    ------
-    OSError, ValueError, SyntaxError
-        If it cannot be decoded, or claims more than `MAX_PIXELS`.
-    """
-    with Image.open(path, formats=("PNG", "JPEG")) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ValueError(f"{width} x {height} pixels are more than {MAX_PIXELS}")
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        square = image.convert("RGB").crop((left, top, left + side, top + side))
-        return np.asarray(square.resize((resolution, resolution), Image.Resampling.LANCZOS))
 
 
 def open_images(path: Path, resolution: int, batch: int) -> Images:

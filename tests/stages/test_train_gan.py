@@ -5,15 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from cli import cli
 from ganfoundry.gan.checkpoints import load_gan
+from ganfoundry.pictures import png_bytes
 from pipeline.registry import run_command_line
 
 ROOT = Path(__file__).parents[2]
@@ -77,16 +80,46 @@ def test_renders_are_kept_for_the_next_run(tmp_path: Path) -> None:
     assert train_gan("--num-images", "16", "--run", "third") == 2
 
 
-def test_damaged_image_is_refused_or_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_irregular_images_are_counted_named_and_treated_as_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = photographs(tmp_path / "photos")
     (folder / "bad.png").write_bytes(b"not a picture")
-    assert train_gan("--images", str(folder)) == 2
+    for index in range(10):
+        Image.fromarray(np.full((16, 16, 3), index * 20, np.uint8)).save(folder / f"good{index}.png")
+    assert train_gan("--images", str(folder), "--irregular", "refuse") == 2
     message = capsys.readouterr().err
-    assert "bad.png is not a readable image" in message
+    assert "20 not square: 000.png, 001.png, 002.png, ...; 1 damaged: bad.png" in message
     assert "Traceback" not in message
-    assert train_gan("--images", str(folder), "--skip-damaged") == 0
-    record = json.loads((tmp_path / "outputs" / "default" / "train-gan" / "run.json").read_text())
-    assert record["figures"]["damaged_images"] == 1
+    out = tmp_path / "outputs" / "default" / "train-gan"
+    assert len(json.loads((out / "images.json").read_text())["irregular"]["not square"]) == 20
+    for policy, used in (("convert", 30), ("skip", 10)):
+        assert train_gan("--images", str(folder), "--irregular", policy) == 0
+        figures = json.loads((out / "run.json").read_text())["figures"]
+        assert (figures["images_found"], figures["images_used"]) == (31, used)
+        assert figures["irregular_images"] == "20 not square, 1 damaged"
+        assert ["bad.png", "not a readable image"] in [
+            [name, reason.split(" (")[0]] for name, reason in json.loads((out / "images.json").read_text())["left_out"]
+        ]
+
+
+@pytest.mark.parametrize("kind", ["zip", "hdf5"])
+def test_archive_or_hdf5_of_images_becomes_a_generator(tmp_path: Path, kind: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    path = tmp_path / f"images.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for index, image in enumerate(pixels):
+                archive.writestr(f"00000/img{index:08d}.png", png_bytes(image))
+            archive.writestr("dataset.json", '{"labels": null}')
+    else:
+        with h5py.File(path, "w") as file:
+            file["photos"] = pixels
+    options = ["--images-key", "photos"] if kind == "hdf5" else []
+    assert train_gan("--images", str(path), *options) == 0
+    out = tmp_path / "outputs" / "default" / "train-gan"
+    assert np.array_equal(np.load(out / ".images" / "images.npy"), pixels)
+    assert json.loads((out / "run.json").read_text())["figures"]["irregular_images"] == "none"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Training images: rendering that resumes, folders with damaged files, the order of batches."""
+"""Training images: rendering that resumes, the order of batches."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan import train_data
-from ganfoundry.gan.train_data import BatchOrder, collect_folder, open_images
+from ganfoundry.gan.train_data import BatchOrder, open_images
 
 
 @pytest.fixture
@@ -66,53 +65,6 @@ def test_missing_or_torn_part_is_named_and_rendered_again(tmp_path: Path) -> Non
     (task,) = train_data.render_tasks(tmp_path, "cars", 16, 6, 5)
     train_data.render_part(task)
     assert train_data.assemble_parts(tmp_path).exists()
-
-
-def make_folder(folder: Path) -> None:
-    (folder / "deep").mkdir(parents=True)
-    wide = np.zeros((20, 60, 3), np.uint8)
-    wide[:, 20:40] = (200, 100, 50)  # what the centred square shows
-    Image.fromarray(wide).save(folder / "a.png")
-    Image.fromarray(np.full((32, 32), 77, np.uint8)).save(folder / "deep" / "b.JPG", format="JPEG")
-    (folder / "notes.txt").write_text("not an image")
-
-
-def test_folder_is_cropped_resized_and_made_rgb(tmp_path: Path) -> None:
-    make_folder(tmp_path / "photos")
-    ticks: list[int] = []
-    report = collect_folder(tmp_path / "photos", tmp_path / "out.npy", 16, on_image=lambda: ticks.append(1))
-    images = np.load(tmp_path / "out.npy")
-    assert (report.read, report.skipped, len(ticks)) == (2, [], 2)
-    assert images.shape == (2, 16, 16, 3)
-    assert images.dtype == np.uint8
-    assert (images[0] == (200, 100, 50)).all()
-    assert np.abs(images[1].astype(int) - 77).max() <= 1
-
-
-@pytest.mark.parametrize("damage", ["truncated", "text", "empty", "huge"])
-def test_damaged_image_is_refused_or_reported(tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "photos"
-    make_folder(folder)
-    bad = folder / "bad.png"
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(bad)
-    content = {"truncated": bad.read_bytes()[:3000], "text": b"hello", "empty": b"", "huge": bad.read_bytes()}[damage]
-    bad.write_bytes(content)
-    if damage == "huge":
-        monkeypatch.setattr(train_data, "MAX_PIXELS", 64 * 64 - 1)
-    with pytest.raises(InputError, match=r"bad\.png is not a readable image"):
-        collect_folder(folder, tmp_path / "out.npy", 16)
-    assert not (tmp_path / "out.npy").exists()
-    report = collect_folder(folder, tmp_path / "out.npy", 16, skip_damaged=True)
-    assert report.read == 2
-    assert [name for name, _ in report.skipped] == ["bad.png"]
-
-
-def test_no_folder_and_no_images(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a folder of images"):
-        collect_folder(tmp_path / "absent", tmp_path / "out.npy", 16)
-    with pytest.raises(InputError, match="holds no readable"):
-        collect_folder(tmp_path, tmp_path / "out.npy", 16)
 
 
 def test_training_file_is_checked(tmp_path: Path) -> None:
