@@ -8,6 +8,7 @@ from pipeline.registry import Registry, run_command_line
 STAGES = {
     "import-gan": ("stages.import_gan", "Bring in a generator: a shipped one or your checkpoint."),
     "train-gan": ("stages.train_gan", "Train a StyleGAN2 on renders or on a folder of images."),
+    "invert": ("stages.invert", "Find the latents of your own pictures."),
     "annotate-views": ("stages.annotate_views", "Find viewpoint codes of a generator and label them."),
     "generate-views": ("stages.generate_views", "Render every object from every viewpoint code."),
     "filter-views": ("stages.filter_views", "Keep images of exactly one large object, with its mask."),

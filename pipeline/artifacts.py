@@ -202,6 +202,16 @@ class Report(Artifact):
     main = "report.html"
 
 
+class Inversions(Artifact):
+    """Latents of given pictures: latents.safetensors, inversions.json, shards; tuned/ holds tuned generators."""
+
+    kind = "inversions"
+    title = "inverted pictures"
+    made_by = ("invert",)
+    payload = ("latents.safetensors", "inversions.json")
+    main = "inversions.png"
+
+
 class Annotator(Artifact):
     """A trained annotator network (parts, keypoints, viewpoint, type)."""
 

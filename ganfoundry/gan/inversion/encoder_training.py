@@ -8,6 +8,7 @@ half of the samples are blurred or made noisy for that reason.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from torch import Tensor
 from ganfoundry.data.seeds import TRAIN, sample_integer
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan.checkpoints import LoadedGan
-from ganfoundry.gan.inversion.encoder import Encoder, EncoderConfig, EncoderNet
+from ganfoundry.gan.inversion.encoder import FORMAT, Encoder, EncoderConfig, EncoderNet
 from ganfoundry.gan.inversion.objective import pixel_distance
 from ganfoundry.gan.inversion.wspace import WSpace
 from ganfoundry.gan.stylegan2 import Generator
@@ -52,14 +53,20 @@ class EncoderRecipe:
         Steps between checkpoints.
     """
 
-    steps: int = 2000
+    steps: int = 800
     batch: int = 32
     peak_rate: float = 3e-3
-    pixel_weight: float = 1.0
+    pixel_weight: float = 5.0
     pixel_rows: int = 8
     seed: int = 0
     average: float = 0.99
     checkpoint_every: int = 100
+
+
+def cache_name(gan: LoadedGan, recipe: EncoderRecipe) -> str:
+    """Name of the folder that keeps the encoder of a generator and a recipe."""
+    text = json.dumps([FORMAT, gan.sha256, asdict(recipe)])
+    return f"encoder-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def train_encoder(

@@ -23,11 +23,12 @@ from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.gan.inversion.encoder import Encoder
 from ganfoundry.gan.inversion.objective import Objective, Target, layer_distance, psnr
 from ganfoundry.gan.inversion.wspace import WSpace
+from ganfoundry.gan.latent_spaces import Latents, Space, WLatents, WPlusLatents
 from ganfoundry.gan.stylegan2 import SynthesisNetwork
 from ganfoundry.labels.synthesis import to_uint8
 
 Images = NDArray[np.uint8]
-SPACES = ("w", "w+")
+SPACES: tuple[Space, ...] = ("W", "W+")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Optimisation:
 
     Attributes
     ----------
-    space : "w" or "w+"
+    space : "W" or "W+"
     steps : int
         Of Adam.
     rate : float
@@ -48,7 +49,7 @@ class Optimisation:
         Images at once; memory and rounding depend on it, nothing else.
     """
 
-    space: str = "w"
+    space: Space = "W"
     steps: int = 100
     rate: float = 0.1
     layer_penalty: float = 0.1
@@ -67,7 +68,7 @@ class Inversions:
 
     Attributes
     ----------
-    space : "w" or "w+"
+    space : "W" or "W+"
     w : (N, w_dim) or (N, num_ws, w_dim) float32, on the CPU
     start_w : (N, w_dim) float32
         Where the optimisation began: the encoder's guess, or the mean w.
@@ -82,7 +83,7 @@ class Inversions:
     steps : int
     """
 
-    space: str
+    space: Space
     w: Tensor
     start_w: Tensor
     images: Images
@@ -92,6 +93,11 @@ class Inversions:
     perceptual: NDArray[np.float64]
     distance: NDArray[np.float64]
     steps: int
+
+    @property
+    def latents(self) -> Latents:
+        """As points of their space, for `ganfoundry.gan.latent_spaces.save_latents`."""
+        return WLatents(self.w) if self.space == "W" else WPlusLatents(self.w)
 
 
 def learning_rate(step: int, steps: int, ramp_up: float = 0.05, ramp_down: float = 0.25) -> float:
@@ -104,7 +110,7 @@ def learning_rate(step: int, steps: int, ramp_up: float = 0.05, ramp_down: float
 def invert(
     gan: LoadedGan,
     images: Images,
-    space: str = "w",
+    space: Space = "W",
     steps: int = Optimisation.steps,
     encoder: Encoder | None = None,
     *,
@@ -187,7 +193,7 @@ def optimise(
     """
     # The losses of the images are summed and Adam works number by number, so no image feels the others.
     u = wspace.to_u(start).requires_grad_()
-    offsets = [u.new_zeros(len(u), synthesis.num_ws, u.shape[1]).requires_grad_()] if options.space == "w+" else []
+    offsets = [u.new_zeros(len(u), synthesis.num_ws, u.shape[1]).requires_grad_()] if options.space == "W+" else []
     adam = torch.optim.Adam([u, *offsets], lr=options.rate, betas=(0.9, 0.999))
     for step in range(options.steps):
         for group in adam.param_groups:
