@@ -119,6 +119,10 @@ def png_bytes(image: Pixels) -> bytes:
     return stream.getvalue()
 
 
-def data_url(image: Pixels) -> str:
-    """PNG of an image as a data: URL, so that a page stands alone."""
-    return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode("ascii")
+def data_url(image: Pixels, *, quality: int | None = None) -> str:
+    """Image as a data: URL, so that a page stands alone: a PNG, or with a quality (1 to 95) a JPEG."""
+    if quality is None:
+        return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode("ascii")
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="JPEG", quality=quality, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

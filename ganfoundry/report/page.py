@@ -1,4 +1,4 @@
-"""A report is sections of text, figures, bars and tables, rendered to one HTML file without scripts or outside files.
+"""A report is sections of text, figures, charts, bars and tables, rendered to one HTML file without scripts or outside files.
 
 Everything written into the page is escaped by the template engine, and the page's content security policy allows
 nothing but its own style and data: images, so a hostile class name or path stays text.
@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 
 from ganfoundry.pictures import data_url
+from ganfoundry.report.charts import Chart
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,21 @@ class Figure:
     image : (H, W, 3) uint8
     caption : str
         What is seen, in a sentence.
+    quality : int, optional
+        Of a JPEG, for large pictures of many colours; a PNG, exact, without it.
+    link : str
+        Relative address of the picture in full, beside the page.
     """
 
     image: NDArray[np.uint8]
     caption: str
+    quality: int | None = None
+    link: str = ""
 
     @property
     def url(self) -> str:
         """The picture as a data: URL."""
-        return data_url(self.image)
+        return data_url(self.image, quality=self.quality)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ class Section:
     bars: Sequence[Bar] = ()
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = field(default=())
+    strips: Sequence[Figure] = ()  # one below the other, captions to their left
+    charts: Sequence[Chart] = ()
 
 
 def render_page(title: str, lead: str, sections: Sequence[Section], footer: str = "") -> str:
