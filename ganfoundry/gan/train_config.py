@@ -11,6 +11,7 @@ GROUP_SIZE = 4  # images that the discriminator's minibatch standard deviation c
 ARCHITECTURE = {"resolution", "z_dim", "w_dim", "mapping_layers", "generator_channels", "discriminator_channels"}
 # Options that may differ between a run and its continuation: they decide when it ends and how it is computed.
 FREE_OPTIONS = {"kimg", "minutes", "processes", "device", "checkpoint_minutes", "sample_kimg", "log_steps"}
+FREE_OPTIONS |= {"fd_samples", "fd_features", "patience_kimg", "tensorboard"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,10 @@ class TrainingConfig:
     checkpoint_minutes: float = 5.0
     sample_kimg: float = 20.0
     log_steps: int = 50
+    fd_samples: int = 0  # of the Frechet distance at each grid of samples; 0: none
+    fd_features: str = "annotator"
+    patience_kimg: float = 0.0  # without a lower Frechet distance; 0: no early stop
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         parse_policy(self.augment)
@@ -64,6 +69,10 @@ class TrainingConfig:
         for name in ("z_dim", "w_dim", "mapping_layers", "batch", "path_interval", "processes", "log_steps"):
             _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it must be at least 1")
         _require(0 <= self.style_mixing <= 1, f"style_mixing is {self.style_mixing}, it must lie in [0, 1]")
+        _require(self.fd_samples != 1 and self.fd_samples >= 0, f"fd_samples is {self.fd_samples}, use 0 or 2 and more")
+        _require(self.fd_features in ("annotator", "imagenet"), f"fd_features is {self.fd_features!r}")
+        _require(self.patience_kimg >= 0, f"patience_kimg is {self.patience_kimg}, it must not be negative")
+        _require(not self.patience_kimg or self.fd_samples > 0, "patience_kimg needs fd_samples above 0")
         _require(self.precision in ("bf16", "fp32"), f"precision is {self.precision!r}, use bf16 or fp32")
         unit = GROUP_SIZE * self.processes
         _require(
