@@ -1,8 +1,10 @@
 """import-gan: brings a generator into the run: one that ships, or your own checkpoint.
 
 The source is a name of ganfoundry/weights ("cars-64"), a folder that holds generator.safetensors (as train-gan writes
-it), a .safetensors file, or a .pt file of rosinality/stylegan2-pytorch. Files of this project are copied byte for byte;
-others are converted, and what they do not say is listed. NVIDIA's .pkl files are refused: reading one can run any code.
+it), a .safetensors file, NVIDIA's .pkl (stylegan2-ada-pytorch, the StyleGAN2 of stylegan3, TensorFlow), or a .pt file
+of rosinality/stylegan2-pytorch. Files of this project are copied byte for byte; others are converted, and what they do
+not say is listed. Nothing inside a file is imported or executed: a .pkl that refers to classes that are not known is
+refused with their names, which --allow-inert lets pass as empty holders.
 
 Look at samples.png before you go on: a generator that was read wrongly shows noise or flat colours.
 """
@@ -30,6 +32,7 @@ class Config:
     """Options of the import."""
 
     source: str = param("cars-64", "Shipped name, folder or file of the generator.", content=True)
+    allow_inert: tuple[str, ...] = param((), "Unknown names (package.Class) in a .pkl to ignore; they are never run.")
     num_samples: int = param(32, "Images on samples.png.", min=1, max=1000)
     truncation: float = param(0.7, "Truncation psi of these images.", min=0.0, max=1.0)
     seed: int = param(0, "Root seed of these images.", min=0)
@@ -40,9 +43,11 @@ def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
     from ganfoundry.gan.checkpoints import copy_gan
     from ganfoundry.pictures import grid, png_bytes
 
-    loaded = copy_gan(config.source, out.path)
+    loaded = copy_gan(config.source, out.path, allow_inert=config.allow_inert)
     discriminator = "with" if loaded.discriminator is not None else "without"
-    ctx.log(f"{config.source}: {loaded.description}; {discriminator} discriminator; sha256 {loaded.sha256}")
+    size, digest = loaded.card["source_bytes"], loaded.card["source_sha256"]
+    ctx.log(f"{config.source}: {size:,} bytes, sha256 {digest}")
+    ctx.log(f"{loaded.description}; {discriminator} discriminator; sha256 of the weights {loaded.sha256}")
     for note in loaded.notes:
         ctx.log(f"Note: {note}")
     images = sample_images(config, loaded.generator, ctx)

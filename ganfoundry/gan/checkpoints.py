@@ -1,8 +1,8 @@
 """Read and write generators.
 
 Read: networks that ship with the package (by name), this project's safetensors files and folders of them, safetensors
-files under the names of stylegan2-ada-pytorch or stylegan2-pytorch, and .pt files of rosinality/stylegan2-pytorch.
-NVIDIA's .pkl files are refused, not unpickled: loading one would run code stored in it.
+files under the names of stylegan2-ada-pytorch or stylegan2-pytorch, .pt files of rosinality/stylegan2-pytorch, and
+NVIDIA's .pkl files (stylegan2-ada-pytorch, stylegan3, TensorFlow). Nothing stored in a file is executed.
 
 Written: ``generator.safetensors`` and ``discriminator.safetensors`` with the configuration in their metadata, and
 ``card.json`` with their sha256. Safetensors files have no checksum of their own, so a file that does not match its
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,9 +24,10 @@ from torch import Tensor
 
 from ganfoundry import weights
 from ganfoundry.errors import InputError
-from ganfoundry.gan import rosinality
+from ganfoundry.gan import nvidia, rosinality, tensorflow
 from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
 from ganfoundry.gan.discriminator import Discriminator
+from ganfoundry.gan.filling import describe, estimate_average, filled
 from ganfoundry.gan.formats import READABLE, kind_of, read_pt, read_safetensors, sha256_of, tensors_of
 from ganfoundry.gan.infer import infer_config, infer_discriminator_config
 from ganfoundry.gan.stylegan2 import Generator
@@ -35,7 +36,6 @@ from ganfoundry.gan.train_data import write_atomically
 GENERATOR_FORMAT = "ganfoundry-generator-1"
 DISCRIMINATOR_FORMAT = "ganfoundry-discriminator-1"
 Config = TypeVar("Config", GeneratorConfig, DiscriminatorConfig)
-Network = TypeVar("Network", Generator, Discriminator)
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,15 @@ class LoadedGan:
     card: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_gan(source: str | Path) -> LoadedGan:
+def load_gan(source: str | Path, *, allow_inert: Collection[str] = ()) -> LoadedGan:
     """Read a generator, and its discriminator where there is one.
 
     Parameters
     ----------
     source : str or Path
         A shipped name ("cars-64"), a folder holding generator.safetensors, or a file (see the module's text).
+    allow_inert : collection of str
+        Dotted names beyond the known ones that a .pkl file may refer to; they become empty holders.
 
     Raises
     ------
@@ -90,8 +92,11 @@ def load_gan(source: str | Path) -> LoadedGan:
     if not path.is_file():
         shipped = ", ".join(weights.names()) or "none"
         raise InputError(f"there is no generator {source}; give {READABLE} (shipped: {shipped})")
-    if kind_of(path) == "pt":
+    kind = kind_of(path)
+    if kind == "pt":
         return _load_rosinality(path)
+    if kind == "pkl":
+        return _load_nvidia(path, allow_inert)
     return _load_generator_file(path, None, {})
 
 
@@ -129,14 +134,14 @@ def save_gan(
     _write(folder, files, {**card, "config": generator.config.to_dict()})
 
 
-def copy_gan(source: str | Path, folder: Path) -> LoadedGan:
+def copy_gan(source: str | Path, folder: Path, *, allow_inert: Collection[str] = ()) -> LoadedGan:
     """Bring a generator from anywhere that :func:`load_gan` reads into a folder of this project's form.
 
     Files of this project are copied byte for byte, so that the generator keeps its identity; others are converted.
 
     Parameters
     ----------
-    source : str or Path
+    source, allow_inert
         As for :func:`load_gan`.
     folder : Path
         Made if it does not exist.
@@ -153,8 +158,13 @@ def copy_gan(source: str | Path, folder: Path) -> LoadedGan:
     RunError
         If the copy cannot be written.
     """
-    loaded = load_gan(source)
-    card = {**loaded.card, "source": Path(source).name, "source_sha256": loaded.sha256}
+    loaded = load_gan(source, allow_inert=allow_inert)
+    card = {
+        **loaded.card,
+        "source": Path(source).name,
+        "source_sha256": loaded.sha256,
+        "source_bytes": loaded.path.stat().st_size,
+    }
     if loaded.path.suffix == ".safetensors" and GENERATOR_FORMAT in read_safetensors(loaded.path)[0]:
         files = {"generator": loaded.path.read_bytes()}
         if loaded.discriminator is not None:
@@ -212,9 +222,9 @@ def _load_generator_file(path: Path, discriminator: Discriminator | None, card: 
         config = _config(path, metadata[GENERATOR_FORMAT], GeneratorConfig)
     else:
         state, config, notes = _foreign(path, state)
-    generator = _filled(path, Generator, config, state)
+    generator = filled(path, Generator, config, state)
     if "mapping.w_avg" not in state:
-        notes = (*notes, _estimate_average(generator))
+        notes = (*notes, estimate_average(generator))
     return LoadedGan(generator, discriminator, digest, describe(generator), path, notes, card)
 
 
@@ -224,7 +234,7 @@ def _load_discriminator_file(path: Path) -> Discriminator:
         config = _config(path, metadata[DISCRIMINATOR_FORMAT], DiscriminatorConfig)
     else:
         config = infer_discriminator_config(state)
-    return _filled(path, Discriminator, config, state)
+    return filled(path, Discriminator, config, state)
 
 
 def _foreign(path: Path, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], GeneratorConfig, tuple[str, ...]]:
@@ -252,12 +262,62 @@ def _load_rosinality(path: Path) -> LoadedGan:
         discriminator = None
         if "d" in content:
             d_state = rosinality.discriminator_state(tensors_of(path, content["d"]))
-            discriminator = _filled(path, Discriminator, infer_discriminator_config(d_state), d_state)
+            discriminator = filled(path, Discriminator, infer_discriminator_config(d_state), d_state)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    generator = _filled(path, Generator, config, state)
-    notes = () if "mapping.w_avg" in state else (_estimate_average(generator),)
+    generator = filled(path, Generator, config, state)
+    notes = () if "mapping.w_avg" in state else (estimate_average(generator),)
     return LoadedGan(generator, discriminator, digest, describe(generator), path, notes)
+
+
+def _load_nvidia(path: Path, allow_inert: Collection[str]) -> LoadedGan:
+    found = nvidia.read_nvidia(path, allow_inert)
+    name = next((name for name in ("G_ema", "G") if name in found.networks), None)
+    if name is None:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.problems.items())
+        raise InputError(f"{path} holds no generator that can be read ({reasons or 'no G_ema or G'}); give {READABLE}")
+    try:
+        generator, notes = _nvidia_generator(path, found.networks[name], found.tensorflow)
+    except InputError as error:
+        raise InputError(f"{path}: its network {name} cannot be used: {error}; give {READABLE}") from error
+    layout = "TensorFlow's StyleGAN2" if found.tensorflow else "NVIDIA's PyTorch code"
+    notes = (f"a pickle of {layout} that holds {', '.join(found.networks)}; {name} is the generator", *notes)
+    discriminator, problem = _nvidia_discriminator(path, found)
+    notes += tuple(f"its {other} is unused: {reason}" for other, reason in (found.problems | problem).items())
+    return LoadedGan(generator, discriminator, found.sha256, describe(generator), path, notes)
+
+
+def _nvidia_generator(
+    path: Path, module: nvidia.NvidiaModule, is_tensorflow: bool
+) -> tuple[Generator, tuple[str, ...]]:
+    """Generator of an NVIDIA file, by its architecture, and notes on what had to be assumed."""
+    if module.is_stylegan3:
+        raise InputError("it is a StyleGAN3, whose layers are not supported yet")
+    if is_tensorflow:
+        state, config = tensorflow.generator_parts(module.state, module.kwargs)
+        notes: tuple[str, ...] = ()
+    else:
+        state = module.state
+        config, notes = nvidia.generator_config(module)
+    generator = filled(path, Generator, config, state)
+    if "mapping.w_avg" not in state:
+        notes = (*notes, estimate_average(generator))
+    return generator, notes
+
+
+def _nvidia_discriminator(path: Path, found: nvidia.NvidiaNetworks) -> tuple[Discriminator | None, dict[str, str]]:
+    """Discriminator of an NVIDIA file, or why there is none: a generator is of use without it."""
+    module = found.networks.get("D")
+    if module is None:
+        return None, {} if "D" in found.problems else {"D": "the file has none"}
+    try:
+        if found.tensorflow:
+            state, config = tensorflow.discriminator_parts(module.state, module.kwargs)
+        else:
+            state, config = module.state, nvidia.discriminator_config(module)
+        return filled(path, Discriminator, config, state), {}
+    except InputError as error:
+        return None, {"D": str(error)}
 
 
 def _config(path: Path, text: str, kind: type[Config]) -> Config:
@@ -265,51 +325,3 @@ def _config(path: Path, text: str, kind: type[Config]) -> Config:
         return kind.from_dict(json.loads(text))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"the configuration in {path} is damaged ({error}); copy the file again") from error
-
-
-def _filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Tensor]) -> Network:
-    """Network with the tensors of a state dict, after checking names, shapes and values."""
-    with torch.device("meta"):  # no memory is spent on a size that the file only claims
-        network = kind(config)
-    expected = network.state_dict()
-    problems = _problems(expected, state)
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise InputError(f"{path} does not hold a whole network: {'; '.join(problems[:3])}{more}; get the file again")
-    values = {name: state.get(name, torch.zeros(()).expand(like.shape)) for name, like in expected.items()}
-    # Copies, since converted states may share memory between names.
-    copies = {name: value.to(torch.float32, copy=True).contiguous() for name, value in values.items()}
-    network.load_state_dict(copies, assign=True)
-    return network.eval().requires_grad_(False)
-
-
-def _problems(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    found = [f"{name} is missing" for name in expected if name not in state and name != "mapping.w_avg"]
-    found += [f"{name} is not part of one" for name in state if name not in expected]
-    for name, value in state.items():
-        if name in expected and value.shape != expected[name].shape:
-            found.append(f"{name} is {tuple(value.shape)} instead of {tuple(expected[name].shape)}")
-        elif not value.is_floating_point():
-            found.append(f"{name} holds {value.dtype}")
-        elif not torch.isfinite(value).all():
-            found.append(f"{name} holds values that are not finite")
-    return found
-
-
-def _estimate_average(generator: Generator) -> str:
-    config = generator.config
-    if config.c_dim:
-        return "the file has no mean w: truncation pulls towards zero"
-    generator.w_avg.copy_(rosinality.average_from_samples(generator.mapping, config.z_dim))
-    return "the file has no mean w: taken from 4,096 samples"
-
-
-def describe(generator: Generator) -> str:
-    """One line about a generator: kind, resolution, latents, parameters."""
-    config = generator.config
-    count = sum(value.numel() for value in generator.parameters())
-    condition = f", {config.c_dim} classes" if config.c_dim else ""
-    return (
-        f"StyleGAN2 ({config.architecture}), {config.resolution} px, z {config.z_dim}, w {config.w_dim}{condition}, "
-        f"{generator.num_ws} layers of w, {count / 1e6:.2f} M parameters"
-    )

@@ -1,7 +1,7 @@
 """Files that may hold a generator: which kind each is, and reading it without running anything stored in it.
 
-The only unpickler used is torch's restricted one (``weights_only=True``); this is the one module that calls
-``torch.load``.
+.pt files go through torch's restricted unpickler (``weights_only=True``); this is the one module that calls
+``torch.load``. NVIDIA's .pkl files are read by ``ganfoundry.gan.nvidia``, without any unpickler.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from ganfoundry.errors import InputError
 MAX_BYTES = 8 << 30
 READABLE = (
     "a name of ganfoundry.weights, a folder with generator.safetensors, a .safetensors file, "
-    "or a .pt file of rosinality/stylegan2-pytorch"
+    "NVIDIA's .pkl, or a .pt file of rosinality/stylegan2-pytorch"
 )
 _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # a pickled magic number opens torch's old format
 
 
 def kind_of(path: Path) -> str:
-    """Return "pt" or "safetensors", by the first bytes of a file.
+    """Return "pt", "pkl" (a plain pickle) or "safetensors", by the first bytes of a file.
+
+    Pickles of protocols 0 and 1 have no mark of their own and are known by the suffix .pkl.
 
     Raises
     ------
     InputError
-        If it is neither, is a plain pickle (such as NVIDIA's .pkl), or is larger than 8 GiB.
+        If it is none of them, or is larger than 8 GiB.
     """
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path} is larger than {MAX_BYTES >> 30} GiB, too large for a generator; give {READABLE}")
@@ -39,8 +41,8 @@ def kind_of(path: Path) -> str:
         head = stream.read(16)
     if head[:4] == b"PK\x03\x04" or head.startswith(_LEGACY_TORCH):
         return "pt"
-    if head[:1] == b"\x80" and head[8:9] != b"{":
-        raise InputError(f"{path} is a Python pickle (as NVIDIA's .pkl), which can run any code; give {READABLE}")
+    if head and (path.suffix == ".pkl" or (head[:1] == b"\x80" and head[8:9] != b"{")):
+        return "pkl"
     if head[8:9] != b"{":
         raise InputError(f"{path} is not a generator checkpoint; give {READABLE}")
     return "safetensors"

@@ -1,8 +1,8 @@
 """NVIDIA's pickles: networks of stylegan2-ada-pytorch, stylegan3 and the TensorFlow StyleGAN2.
 
-Files are read as data (``ganfoundry.gan.pickles``). Sizes follow from the tensors. What leaves no trace in them (clamp of
-activations, learning-rate multiplier, minibatch groups) is read off the modules' attributes or, where those lack it, off
-the arguments the network was made with: stylegan2-ada-pytorch nests them under ``mapping_kwargs`` and
+Files are read as data (``ganfoundry.gan.pickles``). Sizes follow from the tensors. What leaves no trace in them (clamp
+of activations, learning-rate multiplier, minibatch groups) is read off the modules' attributes or, where those lack it,
+off the arguments the network was made with: stylegan2-ada-pytorch nests them under ``mapping_kwargs`` and
 ``synthesis_kwargs``, stylegan3 passes those of the synthesis network flat.
 """
 
@@ -24,7 +24,7 @@ from ganfoundry.errors import InputError
 from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
 from ganfoundry.gan.infer import infer_config, infer_discriminator_config
 from ganfoundry.gan.pickles import modules
-from ganfoundry.gan.pickles.machine import read_tree
+from ganfoundry.gan.pickles.machine import UnknownNames, read_tree
 from ganfoundry.gan.pickles.tensors import BFLOAT16
 
 NETWORKS = ("G", "D", "G_ema", "augment_pipe")
@@ -109,6 +109,8 @@ def read_nvidia(path: str | Path, allow_inert: Collection[str] = ()) -> NvidiaNe
     try:
         tree, _ = read_tree(data, modules.NAMES | set(allow_inert))
         found = _networks(tree)
+    except UnknownNames as error:
+        raise InputError(f"{path}: {error}; import-gan --allow-inert NAME puts an empty holder in its place") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     reader = modules.NetworkReader(len(data))

@@ -33,6 +33,10 @@ SET = "builtins.set"
 PERSISTENT = "persistent id"
 
 
+class UnknownNames(InputError):
+    """The file refers to names that are not on the list."""
+
+
 @dataclass(frozen=True, slots=True)
 class Name:
     """A dotted name that the file refers to: text, never looked up."""
@@ -97,8 +101,10 @@ def read_tree(
 
     Raises
     ------
+    UnknownNames
+        If the file names something else; what, is listed.
     InputError
-        If the pickle is damaged, uses another opcode, or names something else; the unknown names are listed.
+        If the pickle is damaged or uses another opcode.
     """
     machine = _Machine(data, frozenset(names), start, persistent)
     try:
@@ -108,7 +114,7 @@ def read_tree(
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"the pickle is damaged at byte {machine.at}") from error
     if machine.unknown:
-        raise InputError(machine.unknown_names())
+        raise UnknownNames(machine.unknown_names())
     return value, machine.at
 
 
@@ -253,14 +259,14 @@ class _Machine:
         if text not in self.names:
             self.unknown.add(text)
             if len(self.unknown) > MAX_UNKNOWN:
-                raise InputError(self.unknown_names())
+                raise UnknownNames(self.unknown_names())
         self.push(Name(text))
 
     def unknown_names(self) -> str:
         """Sentence about the names that are not on the list."""
         listed = sorted(self.unknown)
         more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
-        return f"the file asks for {', '.join(listed[:5])}{more}, which this reader does not know"
+        return f"the file asks for {', '.join(listed[:5])}{more}, which is not known here"
 
     def global_line(self) -> None:
         module = str(self.line(MAX_NAME), "utf-8")

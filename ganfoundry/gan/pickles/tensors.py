@@ -60,12 +60,13 @@ class ArrayReader:
 
     Notes
     -----
-    The tree must outlive the reader: storages are remembered by the identity of their bytes.
+    The tree must outlive the reader: storages and encoded texts are remembered by the identity of their nodes.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self._storages: dict[int, NDArray[Any]] = {}
+        self._encoded: dict[int, bytes] = {}
 
     def tensor(self, value: object) -> NDArray[Any]:
         """Read-only view of a tensor or parameter; ``BFLOAT16`` stands for torch's type.
@@ -129,13 +130,15 @@ class ArrayReader:
             return b""
         if name != ENCODE or len(args) != 2 or args[1] != "latin1" or type(args[0]) is not str:
             raise InputError("the file holds something else where bytes belong")
-        self.budget -= len(args[0])
-        if self.budget < 0:
-            raise InputError("the file uses the same bytes too often")
-        try:
-            return args[0].encode("latin1")
-        except UnicodeEncodeError as error:
-            raise InputError("the file holds something else where bytes belong") from error
+        if id(value) not in self._encoded:
+            self.budget -= len(args[0])
+            if self.budget < 0:
+                raise InputError("the file uses the same bytes too often")
+            try:
+                self._encoded[id(value)] = args[0].encode("latin1")
+            except UnicodeEncodeError as error:
+                raise InputError("the file holds something else where bytes belong") from error
+        return self._encoded[id(value)]
 
 
 def parse_storage(data: bytes | memoryview) -> NDArray[Any]:

@@ -107,7 +107,7 @@ def dump(path: Path, content: Any, protocol: int = 4) -> Path:
     return path
 
 
-def file_of(G_ema: Any, D: Any = None, G: Any = None, **others: Any) -> dict[str, Any]:  # noqa: N803
+def file_of(G_ema: Any, D: Any = None, G: Any = None, **others: Any) -> dict[str, Any]:
     """Content of a training snapshot."""
     return {
         "training_set_kwargs": EasyDict(class_name="training.dataset.ImageFolderDataset", resolution=64),

@@ -234,18 +234,6 @@ def test_hostile_pt_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None
     assert target.exists()
 
 
-def test_nvidia_pickle_is_refused_unread(tmp_path: Path) -> None:
-    import pickle  # noqa: TID251
-
-    target = tmp_path / "executed"
-    file = tmp_path / "ffhq.pkl"
-    file.write_bytes(pickle.dumps({"G_ema": Hostile(target)}))
-    with pytest.raises(InputError, match=r"ffhq\.pkl is a Python pickle .* rosinality/stylegan2-pytorch") as caught:
-        load_gan(file)
-    assert caught.value.exit_code == 2
-    assert not target.exists()
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

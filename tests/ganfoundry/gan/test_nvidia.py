@@ -1,0 +1,391 @@
+"""NVIDIA's files: every size, depth, conditioning and protocol back bit by bit, and golden images through a pickle."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganfoundry.errors import InputError
+from ganfoundry.gan import nvidia, tensorflow
+from ganfoundry.gan.checkpoints import load_gan
+from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
+from ganfoundry.gan.discriminator import Discriminator
+from ganfoundry.gan.infer import infer_config, infer_discriminator_config
+from ganfoundry.gan.nvidia import read_nvidia
+from ganfoundry.gan.stylegan2 import Generator
+from tests.ganfoundry.gan.picklehelp import (
+    EasyDict,
+    Network,
+    Persistent,
+    dump,
+    file_of,
+    module_state,
+    persistent,
+)
+from tests.ganfoundry.gan.test_stylegan2_golden import NVIDIA, Golden
+
+MATRIX = [
+    (resolution, depth, multiplier, c_dim, protocol)
+    for protocol in range(6)
+    for resolution, depth, multiplier, c_dim in [(8, 2, 1, 0), (16, 8, 2, 3), (64, 1, 1, 0), (32, 3, 3, 2)]
+]
+
+
+def widths(resolution: int, multiplier: int) -> dict[int, int]:
+    return {r: max(2, multiplier * 24 // r) for r in (4, 8, 16, 32, 64) if r <= resolution}
+
+
+def generator_of(resolution: int = 8, depth: int = 2, multiplier: int = 1, c_dim: int = 0, **more: Any) -> Generator:
+    config = GeneratorConfig(
+        resolution=resolution,
+        channels=widths(resolution, multiplier),
+        num_mapping_layers=depth,
+        c_dim=c_dim,
+        **{"z_dim": 4, "w_dim": 6, "conv_clamp": 256.0, "mapping_lr_multiplier": 0.02, **more},
+    )
+    generator = Generator(config)
+    generator.w_avg.normal_()
+    return generator
+
+
+def discriminator_of(generator: Generator, **more: Any) -> Discriminator:
+    config = generator.config
+    shape = {"resolution": config.resolution, "channels": config.channels, "c_dim": config.c_dim}
+    return Discriminator(DiscriminatorConfig(**shape, **more))
+
+
+def ada_kwargs(config: GeneratorConfig) -> EasyDict:
+    """Arguments as stylegan2-ada-pytorch nests them."""
+    return EasyDict(
+        z_dim=config.z_dim,
+        c_dim=config.c_dim,
+        w_dim=config.w_dim,
+        img_resolution=config.resolution,
+        img_channels=3,
+        mapping_kwargs=EasyDict(num_layers=config.num_mapping_layers, lr_multiplier=config.mapping_lr_multiplier),
+        synthesis_kwargs=EasyDict(channel_base=32768, conv_clamp=config.conv_clamp),
+    )
+
+
+def flat_kwargs(config: GeneratorConfig) -> dict[str, Any]:
+    """Arguments as stylegan3 passes them."""
+    kwargs = ada_kwargs(config)
+    return {**kwargs, **kwargs.pop("synthesis_kwargs"), "fused_modconv_default": "inference_only"}
+
+
+def equal(state: dict[str, Tensor], network: nn.Module) -> bool:
+    expected = network.state_dict()
+    same = [torch.equal(state[name], value) and state[name].dtype == value.dtype for name, value in expected.items()]
+    return set(state) == set(expected) and all(same)
+
+
+def same_network(a: nn.Module, b: nn.Module) -> bool:
+    return equal(a.state_dict(), b) and a.config == b.config
+
+
+# ------------------------------------------------------------------ what comes back
+
+
+@pytest.mark.parametrize(("resolution", "depth", "multiplier", "c_dim", "protocol"), MATRIX)
+def test_every_file_comes_back_bit_by_bit(
+    tmp_path: Path, resolution: int, depth: int, multiplier: int, c_dim: int, protocol: int
+) -> None:
+    generator = generator_of(resolution, depth, multiplier, c_dim)
+    discriminator = discriminator_of(generator, mbstd_group_size=2, conv_clamp=128.0)
+    kwargs = ada_kwargs(generator.config)
+    content = file_of(persistent(generator, "Generator", kwargs), persistent(discriminator, "Discriminator", {}))
+    path = dump(tmp_path / "network-snapshot-000000.pkl", content, protocol)
+    found = read_nvidia(path)
+    assert found.problems == {}
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (found.networks["G_ema"].class_name, found.networks["D"].class_name) == ("Generator", "Discriminator")
+    assert equal(found.networks["G_ema"].state, generator)
+    assert found.networks["G_ema"].kwargs == kwargs
+    loaded = load_gan(path)
+    assert same_network(loaded.generator, generator)
+    assert loaded.discriminator is not None
+    assert same_network(loaded.discriminator, discriminator)
+    assert loaded.sha256 == found.sha256
+    assert loaded.notes == ("a pickle of NVIDIA's PyTorch code that holds D, G_ema; G_ema is the generator",)
+
+
+@pytest.mark.parametrize("kwargs_of", [ada_kwargs, flat_kwargs], ids=["ada", "stylegan3"])
+def test_settings_come_from_the_arguments_where_layers_hold_none(tmp_path: Path, kwargs_of: Any) -> None:
+    generator = generator_of()
+    bare = persistent(generator, "Generator", kwargs_of(generator.config), attributes=False)
+    discriminator = discriminator_of(generator, mbstd_group_size=2, conv_clamp=64.0)
+    arguments = {"conv_clamp": 64.0, "epilogue_kwargs": EasyDict(mbstd_group_size=2)}
+    d = persistent(discriminator, "Discriminator", arguments, attributes=False)
+    loaded = load_gan(dump(tmp_path / "x.pkl", file_of(bare, d)))
+    assert same_network(loaded.generator, generator)
+    assert loaded.discriminator is not None
+    assert same_network(loaded.discriminator, discriminator)
+    silent = load_gan(dump(tmp_path / "y.pkl", file_of(persistent(generator, "Generator", {}, attributes=False))))
+    assert silent.generator.config.mapping_lr_multiplier == 0.01
+    assert any(note.startswith("assumed: conv_clamp None") for note in silent.notes)
+    assert "its D is unused: the file has none" in silent.notes
+
+
+def test_positional_arguments_have_names(tmp_path: Path) -> None:
+    generator = generator_of(c_dim=2)
+    made = persistent(generator, "Generator", {"img_channels": 3})
+    made.meta["state"]["_init_args"] = (4, 2, 6, 8)
+    kwargs = read_nvidia(dump(tmp_path / "x.pkl", file_of(made))).networks["G_ema"].kwargs
+    assert kwargs == {"z_dim": 4, "c_dim": 2, "w_dim": 6, "img_resolution": 8, "img_channels": 3}
+
+
+def test_values_that_numpy_wrote(tmp_path: Path) -> None:
+    generator = generator_of()
+    for protocol in range(6):
+        kwargs = {"gain": np.float64(0.5), "sizes": np.array([[1, 2], [3, 4]]), "pair": (1, None), "names": {"a"}}
+        path = dump(tmp_path / "x.pkl", file_of(persistent(generator, "Generator", kwargs)), protocol)
+        found = read_nvidia(path).networks["G_ema"].kwargs
+        expected = {"gain": 0.5, "sizes": [[1, 2], [3, 4]], "pair": [1, None], "names": "<builtins.set>"}
+        assert found == expected, protocol
+
+
+def test_other_layouts_of_tensors(tmp_path: Path) -> None:
+    """Half precision, bfloat16, channels_last, a slice of a larger storage, shared storages: values and types stay."""
+    base = torch.randn(40)
+    arrays = {
+        "half": torch.randn(3, 4).half(),
+        "bfloat": torch.randn(3, 4).bfloat16(),
+        "last": torch.randn(1, 4, 3, 3).to(memory_format=torch.channels_last),
+        "slice": base[5:17].view(3, 4).t(),
+        "same": base,
+        "number": torch.tensor(3),
+        "empty": torch.zeros(0, 3),
+        "double": torch.randn(2).double(),
+        "flag": torch.tensor([True, False]),
+    }
+    module = Persistent("Generator", module_state({}, arrays, {}, {}))
+    for protocol in (0, 2, 4, 5):
+        found = read_nvidia(dump(tmp_path / "x.pkl", file_of(module), protocol)).networks["G_ema"]
+        assert list(found.state) == list(arrays)
+        for name, value in arrays.items():
+            assert found.state[name].dtype == value.dtype
+            assert torch.equal(found.state[name], value), name
+            assert found.state[name].is_contiguous()
+
+
+def test_arrays_are_views_of_the_file(tmp_path: Path) -> None:
+    path = dump(tmp_path / "x.pkl", file_of(persistent(generator_of(64), "Generator", {})))
+    arrays = read_nvidia(path).networks["G_ema"].arrays
+    large = [array for array in arrays.values() if array.nbytes > 4096]
+    assert large
+    assert not any(array.flags.owndata or array.flags.writeable for array in large)
+
+
+# ------------------------------------------------------------------ golden images
+
+
+def snapshot(golden: Golden, network: nn.Module, class_name: str) -> dict[str, Any]:
+    """The golden network in a file, with the arguments the reference made it with."""
+    names = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs", "synthesis_kwargs")
+    kwargs = {name: golden.config[name] for name in names if name in golden.config}
+    if golden.config["reference"] == "NVlabs/stylegan3":
+        kwargs |= kwargs.pop("synthesis_kwargs", {})
+    made = persistent(network, class_name, kwargs)
+    return file_of(made) if class_name == "Generator" else file_of(None, made)
+
+
+def golden_generator(golden: Golden) -> Generator:
+    """Weights, and the settings that the reference's layers hold."""
+    synthesis, mapping = golden.config["synthesis_kwargs"], golden.config["mapping_kwargs"]
+    clamp = synthesis.get("conv_clamp", 256 if golden.config["reference"] == "NVlabs/stylegan3" else None)
+    state, rate = golden.below("param/"), mapping.get("lr_multiplier", 0.01)
+    generator = Generator(infer_config(state, conv_clamp=clamp, mapping_lr_multiplier=rate))
+    generator.load_state_dict(state)
+    return generator
+
+
+@pytest.mark.parametrize("name", NVIDIA)
+def test_golden_images_through_a_pickle(tmp_path: Path, name: str) -> None:
+    golden = Golden(name)
+    path = dump(tmp_path / f"{name}.pkl", snapshot(golden, golden_generator(golden), "Generator"), 3)
+    generator = load_gan(path).generator
+    z, c = golden["in/z"], golden.arrays.get("in/c")
+    cutoff = golden.config["truncation_cutoff"]
+    images = golden["out/img_psi1"]
+    golden.check("out/img_psi1", generator(z, c)[: len(images)])
+    first = None if c is None else c[:1]
+    golden.check("out/img_psi0.7", generator(z[:1], first, truncation=0.7, truncation_cutoff=cutoff))
+
+
+def test_golden_logits_through_a_pickle(tmp_path: Path) -> None:
+    golden = Golden("sg2ada_D64_cond")
+    state = golden.below("param/")
+    discriminator = Discriminator(infer_discriminator_config(state, mbstd_group_size=2))
+    discriminator.load_state_dict(state)
+    generator = generator_of(8, 2, 1, 5)
+    made = persistent(discriminator, "Discriminator", {})
+    loaded = load_gan(dump(tmp_path / "x.pkl", file_of(persistent(generator, "Generator", {}), made))).discriminator
+    assert loaded is not None
+    golden.check("out/logits", loaded(golden["in/img"], golden["in/c"]))
+
+
+def tf_network(variables: dict[str, Tensor], name: str, **kwargs: Any) -> Network:
+    """Variables spread over components as TensorFlow's networks keep them."""
+    parts: dict[str, list[tuple[str, Any]]] = {"": [], "mapping": [], "synthesis": []}
+    for path, value in variables.items():
+        head, _, rest = path.partition("/")
+        own = head not in parts
+        parts["" if own else head].append((path if own else rest, value.numpy()))
+    components = {key: Network(f"G_{key}", EasyDict(kwargs), parts[key]) for key in ("mapping", "synthesis")}
+    return Network(name, EasyDict(kwargs), parts[""], **(components if parts["mapping"] else {}))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_tensorflow_files_give_golden_images(tmp_path: Path, protocol: int) -> None:
+    golden = Golden("tf_sg2ada_64")
+    variables = {"lod": torch.tensor(0.0), **golden.below("tf/")}
+    network = tf_network(variables, "Gs", resample_kernel=[1, 3, 3, 1], mapping_lrmul=0.01)
+    path = dump(tmp_path / "stylegan2-ffhq.pkl", (network, tf_network(tf_discriminator(), "D"), network), protocol)
+    found = read_nvidia(path)
+    assert found.tensorflow
+    assert list(found.networks) == ["G", "D", "G_ema"]
+    loaded = load_gan(path)
+    golden.check("out/img_psi1", loaded.generator(golden["in/z"][:1]))
+    assert loaded.discriminator is not None
+    assert "TensorFlow" in loaded.notes[0]
+
+
+def tf_discriminator(generator: Generator | None = None) -> dict[str, Tensor]:
+    """A discriminator's variables in TensorFlow's names and layouts, written the other way round."""
+    state = discriminator_of(generator or generator_of()).state_dict()
+    names = {"conv0": "Conv0", "conv1": "Conv1_down", "skip": "Skip", "fromrgb": "FromRGB", "conv": "Conv"}
+    names |= {"fc": "Dense0", "out": "Output"}
+    made: dict[str, Tensor] = {}
+    for name, value in state.items():
+        block, _, rest = name.partition(".")
+        layer, _, part = rest.partition(".")
+        if part in ("weight", "bias"):
+            path = "Output" if layer == "out" else f"{block[1:]}x{block[1:]}/{names[layer]}"
+            order = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[value.ndim]
+            made[f"{path}/{part}"] = value.permute(order).contiguous()
+    return made
+
+
+def test_tensorflow_discriminator_is_transposed_back() -> None:
+    torch.manual_seed(0)
+    expected = discriminator_of(generator_of(16, 2, 2))
+    torch.manual_seed(0)
+    generator = generator_of(16, 2, 2)
+    state, config = tensorflow.discriminator_parts(tf_discriminator(generator), {"mbstd_group_size": 4})
+    assert equal(state, expected)
+    assert config == expected.config
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"resample_kernel": [1]}, "resample_kernel is not a list"),
+        ({"resample_kernel": [1, -1]}, "non-zero, finite sum"),
+        ({"mapping_lrmul": "x"}, "mapping_lrmul = x, which is not a positive number"),
+        ({"nonlinearity": "relu"}, "nonlinearity relu is not supported"),
+    ],
+)
+def test_tensorflow_arguments_are_checked(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tensorflow.generator_parts(Golden("tf_sg2ada_64").below("tf/"), kwargs)
+    with pytest.raises(InputError, match="4x4/Weird/weight is not a variable"):
+        tensorflow.generator_parts({"4x4/Weird/weight": torch.zeros(1)}, {})
+    with pytest.raises(InputError, match="4x4/Weird/weight is not a variable"):
+        tensorflow.discriminator_parts({"4x4/Weird/weight": torch.zeros(1)}, {})
+
+
+# ------------------------------------------------------------------ what is refused, or told
+
+
+def changed(**attributes: Any) -> Persistent:
+    made = persistent(generator_of(), "Generator", attributes.pop("kwargs", {}))
+    layer = made.meta["state"]["_modules"]["synthesis"].meta["state"]["_modules"]["b4"].meta["state"]["_modules"]
+    layer["conv1"].meta["state"].update(attributes)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: changed(kwargs={"img_resolution": 512}), r"contradicts its tensors .*img_resolution 512 \(8\)"),
+        (lambda: changed(kwargs={"z_dim": "four"}), r"z_dim four \(4\)"),
+        (lambda: changed(activation="relu"), "activation relu of synthesis.b4.conv1 is not supported"),
+        (lambda: changed(conv_clamp="big"), "conv_clamp = big, which is not a positive number"),
+        (lambda: changed(conv_clamp=-1.0), "conv_clamp = -1.0"),
+        (lambda: Persistent("Generator", module_state({}, {}, {}, {})), "not those of a StyleGAN2 generator"),
+        (
+            lambda: Persistent("Generator", module_state({}, {"synthesis.input.freqs": torch.zeros(2)}, {}, {})),
+            "StyleGAN3",
+        ),
+    ],
+)
+def test_generators_that_cannot_be_used(tmp_path: Path, made: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_gan(dump(tmp_path / "x.pkl", file_of(made())))
+
+
+def test_not_finite_and_missing_tensors(tmp_path: Path) -> None:
+    generator = generator_of()
+    generator.mapping.fc0.bias.data[0] = torch.nan
+    with pytest.raises(InputError, match=r"mapping\.fc0\.bias holds values that are not finite"):
+        load_gan(dump(tmp_path / "x.pkl", file_of(persistent(generator, "Generator", {}))))
+    del generator.mapping.fc0.bias
+    with pytest.raises(InputError, match=r"mapping\.fc0\.bias is missing"):
+        load_gan(dump(tmp_path / "x.pkl", file_of(persistent(generator, "Generator", {}))))
+
+
+def test_a_generator_is_of_use_without_its_discriminator(tmp_path: Path) -> None:
+    g = persistent(generator_of(), "Generator", {})
+    other = persistent(discriminator_of(generator_of()), "Discriminator", {"architecture": "skip"})
+    loaded = load_gan(dump(tmp_path / "x.pkl", file_of(g, other)))
+    assert loaded.discriminator is None
+    assert "its D is unused: discriminators of architecture skip are not supported, only resnet" in loaded.notes
+    damaged = persistent(discriminator_of(generator_of()), "Discriminator", {})
+    damaged.meta["state"]["_buffers"] = {"x": torch.zeros(1).expand(5)}
+    loaded = load_gan(dump(tmp_path / "x.pkl", file_of(None, damaged, G=g)))
+    assert "G is the generator" in loaded.notes[0]
+    assert any("D is unused: a tensor of the file overlaps itself" in note for note in loaded.notes)
+
+
+def test_unknown_classes_are_listed_and_may_pass_as_empty_holders(tmp_path: Path) -> None:
+    from collections import Counter
+    from fractions import Fraction
+
+    g = persistent(generator_of(), "Generator", {})
+    path = dump(tmp_path / "fork.pkl", file_of(g, stats=Counter("ab"), rate=Fraction(1, 2)))
+    names = ("collections.Counter", "fractions.Fraction")
+    with pytest.raises(InputError, match=r"asks for collections\.Counter, fractions\.Fraction.*--allow-inert"):
+        load_gan(path)
+    with pytest.raises(InputError, match=r"asks for collections\.Counter, which"):
+        load_gan(path, allow_inert=names[1:])
+    assert load_gan(path, allow_inert=names).generator.config == generator_of().config
+
+
+@pytest.mark.parametrize(
+    "content",
+    [3, [], {}, {"G_ema": None}, {"weights": {"a": torch.zeros(2)}}, ("a", "b", "c"), EasyDict(G=None)],
+)
+def test_pickles_of_other_things(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(InputError, match=r"other\.pkl: the file is a pickle, but holds none of NVIDIA's networks"):
+        load_gan(dump(tmp_path / "other.pkl", content))
+    with pytest.raises(InputError, match=r"holds no generator that can be read \(G_ema: .*something else"):
+        load_gan(dump(tmp_path / "other.pkl", {"G_ema": 3}))
+
+
+def test_what_stylegan3_needs(tmp_path: Path) -> None:
+    """Class name, arguments and flat state of networks with other layers."""
+    freqs = torch.randn(4, 2)
+    inner = Persistent("SynthesisInput", module_state({}, {"freqs": freqs}, {}, {"bandwidth": np.float64(2.5)}))
+    synthesis = Persistent("SynthesisNetwork", module_state({}, {}, {"input": inner}, {"num_layers": 14}))
+    network = Persistent("Generator", module_state({}, {}, {"synthesis": synthesis}, {}))
+    network.meta["state"] |= {"_init_args": (), "_init_kwargs": EasyDict(channel_base=32768, use_radial_filters=True)}
+    found = read_nvidia(dump(tmp_path / "x.pkl", file_of(network))).networks["G_ema"]
+    assert found.is_stylegan3
+    assert found.kwargs == {"channel_base": 32768, "use_radial_filters": True}
+    assert torch.equal(found.state["synthesis.input.freqs"], freqs)
+    assert found.attributes["synthesis.input"]["bandwidth"] == 2.5
+    assert isinstance(found, nvidia.NvidiaModule)
