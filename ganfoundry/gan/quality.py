@@ -27,8 +27,10 @@ class PrecisionRecall(NamedTuple):
 def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     """Squared Frechet (2-Wasserstein) distance of the Gaussians that fit two sets of features.
 
-    |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a^(1/2) S_b S_a^(1/2))^(1/2)), in float64. The symmetric form of the last term
-    has non-negative eigenvalues, so no complex numbers appear, also where there are fewer samples than dimensions.
+    |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a^(1/2) S_b S_a^(1/2))^(1/2)), in float64. The trace of the last root is the sum
+    of the singular values of F_a F_b^T for any factors S = F^T F, so triangular factors of the centred samples are
+    enough: no root of a covariance is taken, whose rounding would add up over hundreds of dimensions, and fewer samples
+    than dimensions are no special case.
 
     Parameters
     ----------
@@ -45,31 +47,15 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     """
     a, b = _checked(features_a, features_b, least=2)
     mean_a, mean_b = a.mean(0), b.mean(0)
-    covariance_a, covariance_b = _covariance(a - mean_a), _covariance(b - mean_b)
-    root = _square_root(covariance_a)
-    overlap = np.sqrt(_eigenvalues(root @ covariance_b @ root)).sum()
-    distance = ((mean_a - mean_b) ** 2).sum() + np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap
+    factor_a, factor_b = _factor(a - mean_a), _factor(b - mean_b)
+    overlap = np.linalg.svd(factor_a @ factor_b.T, compute_uv=False).sum()
+    distance = ((mean_a - mean_b) ** 2).sum() + (factor_a**2).sum() + (factor_b**2).sum() - 2 * overlap
     return max(float(distance), 0.0)
 
 
-def _covariance(centred: Floats) -> Floats:
-    return centred.T @ centred / (len(centred) - 1)
-
-
-def _square_root(matrix: Floats) -> Floats:
-    """Positive semidefinite root of a positive semidefinite matrix."""
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(_without_noise(values))) @ vectors.T
-
-
-def _eigenvalues(matrix: Floats) -> Floats:
-    return _without_noise(np.linalg.eigvalsh((matrix + matrix.T) / 2))
-
-
-def _without_noise(values: Floats) -> Floats:
-    """Eigenvalues that rounding alone explains are 0; their roots would add up over hundreds of dimensions."""
-    noise = values.max(initial=0.0) * len(values) * np.finfo(np.float64).eps
-    return np.where(values > noise, values, 0.0)
+def _factor(centred: Floats) -> Floats:
+    """F with F^T F the sample covariance, (min(n, D), D)."""
+    return np.linalg.qr(centred, mode="r") / np.sqrt(len(centred) - 1)
 
 
 def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> PrecisionRecall:

@@ -89,7 +89,7 @@ class AnnotatorFeatures:
         return (raw - self._mean) / self._scale
 
     def _features(self, x: Tensor) -> Tensor:
-        levels = [self._net.stem(x.contiguous(memory_format=torch.channels_last))]
+        levels = [self._net.stem(x)]
         for block in self._net.down:
             levels.append(block(levels[-1]))
         hidden = self._net.global_head[:-1](levels[-1])
@@ -110,7 +110,7 @@ class ImageNetFeatures:
     _SIDE = 128
 
     def __init__(self) -> None:
-        self._net = load_efficientnet(self._SIDE)
+        self._net = load_efficientnet(self._SIDE).to(memory_format=torch.channels_last)
 
     def __call__(self, images: Images) -> Features:
         """Features of images; see :class:`FeatureExtractor`."""
@@ -122,12 +122,12 @@ class ImageNetFeatures:
 
 
 def _network_images(images: Images, side: int) -> Tensor:
-    """Images as (N, 3, side, side) float32 in [0, 1]; resized as the annotator resizes them."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+    """Images as (N, 3, side, side) float32 in [0, 1], channels last; resized as the annotator resizes them."""
+    x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255  # a copy: memory maps are read-only
     before = x.shape[2]
     if before != side:
         x = functional.interpolate(x, size=(side, side), mode="bilinear", antialias=before > side, align_corners=False)
-    return x
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

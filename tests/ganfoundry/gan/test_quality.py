@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
@@ -21,15 +21,14 @@ def whitened(rng: np.random.Generator, n: int, d: int) -> Floats:
 
 
 def naive_precision_recall(real: Floats, fake: Floats, k: int) -> tuple[float, float]:
+    def radius(i: int, manifold: Floats) -> float:
+        others = sorted(np.linalg.norm(manifold[i] - other) for j, other in enumerate(manifold) if j != i)
+        return float(others[k - 1])
+
     def inside(points: Floats, manifold: Floats) -> float:
-        hits = 0
-        for point in points:
-            for i, centre in enumerate(manifold):
-                others = sorted(float(np.linalg.norm(centre - other)) for j, other in enumerate(manifold) if j != i)
-                if np.linalg.norm(point - centre) <= others[k - 1]:
-                    hits += 1
-                    break
-        return hits / len(points)
+        radii = [radius(i, manifold) for i in range(len(manifold))]
+        pairs = [(point, list(zip(manifold, radii, strict=True))) for point in points]
+        return sum(any(np.linalg.norm(point - c) <= r for c, r in balls) for point, balls in pairs) / len(points)
 
     return inside(fake, real), inside(real, fake)
 
@@ -44,7 +43,7 @@ def test_scales_cost_the_squared_difference_of_standard_deviations() -> None:
     a = whitened(np.random.default_rng(1), 300, 5)
     scale_a, scale_b = np.array([1.0, 2, 3, 4, 5]), np.array([2.0, 2, 1, 0.5, 0])
     expected = ((scale_a - scale_b) ** 2).sum()
-    assert frechet_distance(a * scale_a, a * scale_b) == pytest.approx(expected, rel=1e-7)
+    assert frechet_distance(a * scale_a, a * scale_b) == pytest.approx(expected, rel=1e-10)
 
 
 def test_covariances_that_do_not_commute_agree_with_the_general_root() -> None:
@@ -59,8 +58,9 @@ def test_covariances_that_do_not_commute_agree_with_the_general_root() -> None:
 @pytest.mark.parametrize(("n", "d"), [(500, 8), (20, 64), (2, 300)])
 def test_equal_sets_are_at_distance_zero(n: int, d: int) -> None:
     a = np.random.default_rng(3).standard_normal((n, d)) * np.logspace(0, 3, d) + 100
-    assert frechet_distance(a, a) <= 1e-10 * np.trace(np.atleast_2d(np.cov(a.T)))
-    assert frechet_distance(a, a[::-1].copy()) <= 1e-8 * np.trace(np.cov(a.T))
+    variance = np.trace(np.cov(a.T))
+    assert frechet_distance(a, a) <= 1e-12 * variance
+    assert frechet_distance(a, a[::-1].copy()) <= 1e-12 * variance
 
 
 def test_sets_in_orthogonal_subspaces_cost_all_their_variance() -> None:
@@ -78,8 +78,8 @@ def test_distance_is_symmetric_and_ignores_rotations(seed: int, n: int, m: int, 
     rotation = np.linalg.qr(rng.standard_normal((d, d)))[0]
     distance = frechet_distance(a, b)
     assert distance >= 0
-    assert frechet_distance(b, a) == pytest.approx(distance, rel=1e-6, abs=1e-6)
-    assert frechet_distance(a @ rotation, b @ rotation) == pytest.approx(distance, rel=1e-6, abs=1e-6)
+    assert frechet_distance(b, a) == pytest.approx(distance, rel=1e-9, abs=1e-9)
+    assert frechet_distance(a @ rotation, b @ rotation) == pytest.approx(distance, rel=1e-9, abs=1e-9)
 
 
 def test_float32_features_are_computed_in_float64() -> None:
@@ -87,6 +87,7 @@ def test_float32_features_are_computed_in_float64() -> None:
     assert frechet_distance(a, a + np.float32(0.5)) == pytest.approx(1.0, rel=1e-6)
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(5, 25), st.integers(5, 25), st.integers(1, 4))
 def test_precision_and_recall_agree_with_loops(seed: int, n: int, m: int, k: int) -> None:
     rng = np.random.default_rng(seed)
