@@ -2,6 +2,9 @@
 
 The discriminator sees only augmented images, the generator gets its gradient through them. Renders of a world are
 plentiful and need none; mirrored reals (`mirror`) are another matter: a mirrored car is a car.
+
+Always applied, or each with a probability that follows how sure the discriminator is of real images (`steer`: adaptive
+discriminator augmentation, Karras et al. 2020, arXiv:2006.06676, section 3).
 """
 
 from collections.abc import Callable
@@ -30,7 +33,7 @@ def parse_policy(text: str) -> Policy:
     return names
 
 
-def augment(images: Tensor, policy: Policy, uniforms: Tensor) -> Tensor:
+def augment(images: Tensor, policy: Policy, uniforms: Tensor, gates: Tensor | None = None) -> Tensor:
     """Apply each augmentation of the policy in turn.
 
     Parameters
@@ -40,10 +43,29 @@ def augment(images: Tensor, policy: Policy, uniforms: Tensor) -> Tensor:
         See `parse_policy`; an empty one returns the images themselves.
     uniforms : (N, NUM_UNIFORMS) float in [0, 1)
         All that is random: three numbers for the colours, two for the translation, two for the cutout of each image.
+    gates : (N, len(policy)) bool, optional
+        Which augmentations each image gets; None: all.
     """
-    for name in policy:
-        images = AUGMENTATIONS[name](images, uniforms)
+    for index, name in enumerate(policy):
+        changed = AUGMENTATIONS[name](images, uniforms)
+        images = changed if gates is None else torch.where(gates[:, index, None, None, None], changed, images)
     return images
+
+
+def steer(probability: Tensor, real_sign: Tensor, target: float, images: int) -> Tensor:
+    """Move the probability of augmentations by a fixed rate towards where r_t meets its target.
+
+    Parameters
+    ----------
+    probability : () float in [0, 1]
+    real_sign : () float in [-1, 1]
+        r_t = E[sign(D(real))] (arXiv:2006.06676, equation 1): 1 when the discriminator is sure of every real image.
+    target : float
+        0.6 in the paper. Above it the discriminator overfits, and the probability rises.
+    images : int
+        Real images shown since the last call; 500,000 of them take the probability from 0 to 1.
+    """
+    return (probability + (real_sign - target).sign() * (images / STEER_IMAGES)).clamp(0.0, 1.0)
 
 
 def mirror(images: Tensor, flags: Tensor) -> Tensor:
@@ -83,6 +105,7 @@ def cutout(images: Tensor, uniforms: Tensor) -> Tensor:
 
 
 NUM_UNIFORMS = 7
+STEER_IMAGES = 500_000
 AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "colour": colour,
     "translation": translation,

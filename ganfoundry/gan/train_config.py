@@ -7,6 +7,7 @@ from ganfoundry.errors import InputError
 from ganfoundry.gan.augment import parse_policy
 
 GROUP_SIZE = 4  # images that the discriminator's minibatch standard deviation compares
+UPDATES = ("alternating", "simultaneous")
 # Options that a checkpoint's tensors depend on: never to be changed.
 ARCHITECTURE = {"resolution", "z_dim", "w_dim", "mapping_layers", "generator_channels", "discriminator_channels"}
 # Options that may differ between a run and its continuation: they decide when it ends and how it is computed.
@@ -42,6 +43,8 @@ class TrainingConfig:
     style_mixing: float = 0.9
     mirror: bool = True
     augment: str = "none"
+    augment_target: float = 0.0  # share of real logits above zero, minus those below, that the strength is steered to
+    update: str = "alternating"  # "simultaneous": both networks learn from one batch of generated images
     ema_kimg: float = 5.0
     ema_rampup: float = 0.05
     precision: str = "bf16"
@@ -73,6 +76,12 @@ class TrainingConfig:
         _require(self.fd_features in ("annotator", "imagenet"), f"fd_features is {self.fd_features!r}")
         _require(self.patience_kimg >= 0, f"patience_kimg is {self.patience_kimg}, it must not be negative")
         _require(not self.patience_kimg or self.fd_samples > 0, "patience_kimg needs fd_samples above 0")
+        _require(0 <= self.augment_target < 1, f"augment_target is {self.augment_target}, it must lie in [0, 1)")
+        _require(
+            not self.augment_target or bool(parse_policy(self.augment)),
+            "augment_target steers how often --augment is applied; name augmentations, e.g. colour,translation,cutout",
+        )
+        _require(self.update in UPDATES, f"update is {self.update!r}, use {' or '.join(UPDATES)}")
         _require(self.precision in ("bf16", "fp32"), f"precision is {self.precision!r}, use bf16 or fp32")
         unit = GROUP_SIZE * self.processes
         _require(

@@ -27,6 +27,7 @@ from ganfoundry.gan.train_data import write_atomically
 FORMAT = "ganfoundry-training-1"
 KEPT_CHECKPOINTS = 3
 W_AVERAGE_SAMPLES = 10_000
+DEFAULTS = dataclasses.asdict(TrainingConfig())
 _BLOCK = re.compile(r"(?:^|\.)b(\d+)\.")
 
 
@@ -50,17 +51,19 @@ class TrainingState:
         self.generator_adam = self._adam(self.generator, config.path_interval if config.path_weight else 0)
         self.discriminator_adam = self._adam(self.discriminator, config.r1_interval if config.r1_gamma else 0)
         self.path_length = torch.zeros((), device=device)
+        self.augment_p = torch.full((), 0.0 if config.augment_target else 1.0, device=device)
+        self.real_sign = torch.zeros((), device=device)  # summed since augment_p last moved
         self.step = 0
         self.images = 0  # real images shown so far
         self.seconds = 0.0  # spent so far, by the clock on the wall
 
     def _adam(self, network: nn.Module, interval: int) -> torch.optim.Adam:
         rate, betas = lazy_adam(self.config.learning_rate, interval)
-        return torch.optim.Adam(network.parameters(), rate, betas, eps=1e-8)
+        return torch.optim.Adam(network.parameters(), rate, betas, eps=1e-8, fused=True)
 
     def tensors(self) -> dict[str, Tensor]:
         """Name every tensor of the state; the tensors are the live ones."""
-        found: dict[str, Tensor] = {"path_length": self.path_length}
+        found: dict[str, Tensor] = dict(self._scalars())
         for name, network in self._networks().items():
             found |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
         for name, (network, adam) in self._optimisers().items():
@@ -70,16 +73,20 @@ class TrainingState:
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take over a state written by `tensors`."""
-        self.path_length.copy_(tensors["path_length"])
+        for name, scalar in self._scalars().items():
+            if name in tensors:  # checkpoints that are older than a scalar keep its initial value
+                scalar.copy_(tensors[name])
         for name, network in self._networks().items():
             network.load_state_dict(_below(tensors, name))
         for name, (network, adam) in self._optimisers().items():
             moments = _below(tensors, name)
             for key, parameter in network.named_parameters():
                 adam.state[parameter] = {
-                    moment: value.to(self.device if moment != "step" else "cpu", copy=True)
-                    for moment, value in _below(moments, key).items()
+                    moment: value.to(self.device, copy=True) for moment, value in _below(moments, key).items()
                 }
+
+    def _scalars(self) -> dict[str, Tensor]:
+        return {"path_length": self.path_length, "augment_p": self.augment_p, "real_sign": self.real_sign}
 
     def _networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "average": self.average, "discriminator": self.discriminator}
@@ -160,7 +167,8 @@ class TrainingState:
             If the file is no checkpoint, or of a run with another recipe; the sentence names the options.
         """
         metadata, tensors = _read(path)
-        before, now = json.loads(metadata["config"]), dataclasses.asdict(self.config)
+        # An option that is younger than the checkpoint had its default's value.
+        before, now = {**DEFAULTS, **json.loads(metadata["config"])}, dataclasses.asdict(self.config)
         fixed = now.keys() - FREE_OPTIONS if same_run else ARCHITECTURE
         changed = [
             f"{key} {before.get(key)!r}, now {now[key]!r}"

@@ -1,6 +1,8 @@
 """One step of StyleGAN2 training: generator, path length, discriminator, R1.
 
-Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN". Everything random in a step is drawn from
+Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN". The generator and the discriminator take
+turns, or both follow gradients taken at the same weights and on the same generated images (`simultaneous_phase`), which
+saves a pass through each network. Everything random in a step is drawn from
 (seed, step) for the whole batch, and each process takes its rows of it: a run is the same however often it is
 interrupted, and, up to rounding, whatever the number of processes.
 """
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from ganfoundry.data.seeds import TRAIN, sample_integer
 from ganfoundry.gan import losses
-from ganfoundry.gan.augment import NUM_UNIFORMS, augment, mirror, parse_policy
+from ganfoundry.gan.augment import NUM_UNIFORMS, augment, mirror, parse_policy, steer
 from ganfoundry.gan.stylegan2 import Generator
 from ganfoundry.gan.train_config import GROUP_SIZE, TrainingConfig
 from ganfoundry.gan.train_data import BatchOrder, Images
@@ -22,6 +24,7 @@ from ganfoundry.gan.train_state import TrainingState
 
 GENERATOR, PATH, REAL, DISCRIMINATOR, R1 = range(5)  # phases; part of the seeds, never renumber
 NUM_PHASES = 8
+STEER_STEPS = 4  # steps whose real logits are averaged before the augmentations' probability moves (arXiv:2006.06676)
 
 Stats = dict[str, Tensor]
 
@@ -100,13 +103,17 @@ class Step:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the feature maps where no second derivative is taken."""
+        """Type of the feature maps."""
         return torch.bfloat16 if self.config.precision == "bf16" else torch.float32
 
     def augment(self, images: Tensor, draws: torch.Generator) -> Tensor:
         """Augment this process's images as the recipe says."""
-        uniforms = torch.rand(self.config.batch, NUM_UNIFORMS, generator=draws, device=draws.device)
-        return augment(images, parse_policy(self.config.augment), uniforms[self.rows])
+        config, policy, device = self.config, parse_policy(self.config.augment), draws.device
+        uniforms = torch.rand(config.batch, NUM_UNIFORMS, generator=draws, device=device)[self.rows]
+        if not config.augment_target:
+            return augment(images, policy, uniforms)
+        chances = torch.rand(config.batch, len(policy), generator=draws, device=device)[self.rows]
+        return augment(images, policy, uniforms, chances < self.state.augment_p)
 
 
 def training_step(state: TrainingState, reals: Tensor, group: Group, *, stop: bool = False) -> tuple[Stats, bool]:
@@ -136,11 +143,15 @@ def training_step(state: TrainingState, reals: Tensor, group: Group, *, stop: bo
     """
     config = state.config
     step = Step(state, group, process_rows(config.batch, group.rank, group.size).to(state.device))
-    stats = generator_phase(step)
+    if config.update == "simultaneous":
+        stats, stop = simultaneous_phase(step, reals, stop=stop)
+    else:
+        stats = generator_phase(step)
     if config.path_weight and state.step % config.path_interval == 0:
         stats |= path_length_phase(step)
-    discriminator_stats, stop = discriminator_phase(step, reals, stop=stop)
-    stats |= discriminator_stats
+    if config.update == "alternating":
+        discriminator_stats, stop = discriminator_phase(step, reals, stop=stop)
+        stats |= discriminator_stats
     if config.r1_gamma and config.r1_interval and state.step % config.r1_interval == 0:
         stats |= r1_phase(step, reals)
     state.step += 1
@@ -188,15 +199,56 @@ def discriminator_phase(step: Step, reals: Tensor, *, stop: bool) -> tuple[Stats
     fake_logits = state.discriminator(step.augment(images, draws), dtype=step.dtype)
     loss = losses.discriminator_loss(real_logits, fake_logits)
     stop = _descend(step, loss, state.discriminator, state.discriminator_adam, "discriminator", stop=stop)
+    return {"discriminator_loss": loss.detach(), **_scores(step, real_logits, fake_logits)}, stop
+
+
+def simultaneous_phase(step: Step, reals: Tensor, *, stop: bool) -> tuple[Stats, bool]:
+    """Both at once: the generator's images serve both losses, and pass the discriminator once.
+
+    The gradients are those that each phase would take alone at these weights (simultaneous instead of alternating
+    gradient descent; Mescheder et al. 2018, arXiv:1801.04406, study both), and travel together.
+    """
+    state, draws = step.state, step.random(GENERATOR)
+    fakes = draw_fakes(step.config, state.generator, step.rows, draws)
+    images = state.generator.synthesis(map_fakes(state.generator, fakes), noise=fakes.noise, dtype=step.dtype)
+    shown = images.detach().requires_grad_(True)
+    fake_logits = state.discriminator(step.augment(shown, draws), dtype=step.dtype)
+    real_logits = state.discriminator(step.augment(reals, draws), dtype=step.dtype)
+    generator_loss = losses.generator_loss(fake_logits)
+    discriminator_loss = losses.discriminator_loss(real_logits, fake_logits)
+    (wish,) = torch.autograd.grad(generator_loss, shown, retain_graph=True)
+    networks = {state.generator: state.generator_adam, state.discriminator: state.discriminator_adam}
+    for adam in networks.values():
+        adam.zero_grad()
+    discriminator_loss.backward(inputs=list(state.discriminator.parameters()))
+    images.backward(wish)
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    stop = step.group.mean_gradients(parameters, "generator or the discriminator", flag=stop)
+    for adam in networks.values():
+        adam.step()
+    found = {"generator_loss": generator_loss.detach(), "discriminator_loss": discriminator_loss.detach()}
+    return found | _scores(step, real_logits, fake_logits), stop
+
+
+def _scores(step: Step, real_logits: Tensor, fake_logits: Tensor) -> Stats:
+    """Mean logits; and, where the augmentations adapt, their probability, moved when it is due."""
+    state, config = step.state, step.config
     scores = {"real_score": real_logits.detach().mean(), "fake_score": fake_logits.detach().mean()}
-    return {"discriminator_loss": loss.detach(), **scores}, stop
+    if not config.augment_target:
+        return scores
+    state.real_sign += step.group.mean_(real_logits.detach().float().sign().mean())
+    if (state.step + 1) % STEER_STEPS == 0:
+        sign = state.real_sign / STEER_STEPS
+        state.augment_p.copy_(steer(state.augment_p, sign, config.augment_target, STEER_STEPS * config.batch))
+        state.real_sign.zero_()
+    return scores | {"augment_p": state.augment_p.clone()}
 
 
 def r1_phase(step: Step, reals: Tensor) -> Stats:
-    """Keep the discriminator flat around real images; in float32, since it takes second derivatives."""
+    """Keep the discriminator flat around real images."""
     state, config = step.state, step.config
     inputs = step.augment(reals, step.random(R1)).detach().requires_grad_(True)
-    penalty = losses.r1_penalty(state.discriminator(inputs), inputs)
+    penalty = losses.r1_penalty(state.discriminator(inputs, dtype=step.dtype), inputs)
     loss = penalty * (config.r1_gamma / 2 * config.r1_interval)
     _descend(step, loss, state.discriminator, state.discriminator_adam, "R1")
     return {"r1": penalty.detach()}
