@@ -150,11 +150,11 @@ def view_figures(options: argparse.Namespace, world: str, note: Callable[[str], 
     if not codes.is_dir():
         note(f"view control skipped: there are no viewpoint codes in {codes}")
         return nothing
-    table = argparse.Namespace(
-        gan=options.gan, codes=codes, annotator=weights.path(f"{world}-annotator"), truncation=0.7, seed=1000
-    )
-    table.contents, table.renders = (20, 50) if options.quick else (100, 300)
+    contents, own = (20, 50) if options.quick else (100, 300)
     try:
+        folder = weights.path(f"{world}-annotator")
+        table = argparse.Namespace(gan=options.gan, codes=codes, annotator=folder, contents=contents, renders=own)
+        table.truncation, table.seed = 0.7, 1000
         print()
         return {**views.measure(table)}
     except InputError as error:
@@ -164,8 +164,7 @@ def view_figures(options: argparse.Namespace, world: str, note: Callable[[str], 
 
 def world_of(loaded: LoadedGan) -> str:
     """World that the card names, else cars."""
-    description = str(loaded.card.get("data", {}).get("description", ""))
-    found = re.search(r"renders of the (\w+) world", description)
+    found = re.search(r"renders of the (\w+) world", str(loaded.card.get("data", "")))
     return found.group(1) if found else "cars"
 
 
