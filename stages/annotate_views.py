@@ -1,10 +1,13 @@
 """annotate-views: finds the viewpoint codes of a generator, each one camera for all objects.
 
 The styles of a generator's early layers are the view, the others the content (GANverse3D). Many view latents are tried;
-a pose network reads the azimuth of each over several contents, and the most consistent ones of every 30-degree bin are
-kept. Look at sheet.png: a row is one code, the arrow says where the camera stands. If all rows are right, run again
-with --confirmed. To change some, list them in a TOML file (--bins), one line a code: 7 = 3 puts code 7 into
-bin 3, 7 = -1 drops it; codes that are not listed count as confirmed.
+a network reads azimuth, body type and paint of each over some contents, and the most consistent ones of every 30-degree
+bin are kept. The early layers of a small generator also hold the outline, so codes are chosen body type by body type:
+an object keeps to the codes of one (--shapes; 0 does not tell them apart).
+
+Look at the sheets: a row is one code, the arrow says where the camera stands. If all rows are right, run again with
+--confirmed. To change some, list them in a TOML file (--bins), one line a code: 7 = 3 puts code 7 into bin 3, 7 = -1
+drops it (and its counterparts of the other body types); codes that are not listed count as confirmed.
 """
 
 from dataclasses import dataclass
@@ -20,20 +23,24 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
-    from ganfoundry.views import Candidates, PoseEstimates
+    from ganfoundry.views import Candidates, PoseEstimates, ViewCodeSet
     from ganfoundry.worlds.annotator import Annotator as Network
 
 SHEET_CONTENTS = 10
+SHORTLISTED = 4  # candidates judged for each code that is kept
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Options of the search for viewpoint codes."""
 
-    num_candidates: int = param(400, "View latents tried.", min=12)
-    num_contents: int = param(16, "Contents over which each is judged.", min=2)
-    codes_per_bin: int = param(2, "Codes kept in each 30-degree bin.", min=1)
+    num_candidates: int = param(2000, "View latents tried.", min=12)
+    screen_contents: int = param(2, "Contents over which each is screened.", min=1)
+    num_contents: int = param(16, "Contents over which the promising ones are judged.", min=2)
+    shapes: int = param(4, "Body types with codes of their own, at most; 0: body types are not told apart.", min=0)
+    codes_per_bin: int = param(2, "Codes kept in each 30-degree bin, of each body type.", min=1)
     truncation: float = param(0.7, "Truncation psi of the contents they are judged on.", min=0.0, max=1.0)
     view_truncation: float = param(1.0, "Truncation psi of the view latents; 1 keeps rare views.", min=0.0, max=1.0)
     view_layers: tuple[str, ...] = param((), "Layers or blocks (b4,b8) that take the view; empty: those up to 8 px.")
@@ -46,13 +53,10 @@ class Config:
 
 def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[ViewCodes], ctx: Context) -> None:
     """Propose, name and draw viewpoint codes; without an annotator of the run, the shipped one judges."""
-    from PIL import Image
-
     from ganfoundry.data.seeds import EVALUATION, VIEW, sample_integer
     from ganfoundry.gan.checkpoints import load_gan
     from ganfoundry.gan.latents import content_codes
-    from ganfoundry.views import Candidates, ViewCodeSet, choose_codes, early_layers, make_codes, measure_candidates
-    from ganfoundry.views.sheet import code_sheet
+    from ganfoundry.views import Candidates, ViewCodeSet, early_layers, make_codes, measure_candidates, shortlist
     from ganfoundry.views.synthesis import render_grid
     from ganfoundry.worlds.annotator import Annotator as Network
 
@@ -66,27 +70,55 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[ViewC
     seeds = [sample_integer(config.seed, VIEW, index) for index in range(config.num_candidates)]
     w_view = content_codes(generator, seeds, config.view_truncation)
 
-    def render(candidate: int) -> "NDArray[np.uint8]":
-        return render_grid(synthesis, w_content, w_view[candidate : candidate + 1], layers)[:, 0]
+    def judge(w_view: "Tensor", contents: int, label: str) -> Candidates:
+        def render(rows: "NDArray[np.int64]") -> "NDArray[np.uint8]":
+            return render_grid(synthesis, w_content[:contents], w_view[rows], layers).swapaxes(0, 1)
 
-    estimates = []
-    with ctx.progress("Judging view latents", config.num_candidates) as bar:
-        for estimate in measure_candidates(
-            config.num_candidates, render, lambda images: estimate_pose(network, images)
-        ):
-            estimates.append(estimate)
-            bar.advance()
-    candidates = Candidates.measure(estimates)
-    chosen = choose_codes(candidates, config.codes_per_bin, elevation=config.elevation, largest_std=config.largest_std)
+        estimates: list[PoseEstimates] = []
+        with ctx.progress(label, len(w_view)) as bar:
+            for found in measure_candidates(len(w_view), render, lambda images: estimate_pose(network, images)):
+                estimates += found
+                bar.advance(len(found))
+        return Candidates.measure(estimates)
+
+    screened = judge(w_view, min(config.screen_contents, config.num_contents), "Screening view latents")
+    best = shortlist(
+        screened, SHORTLISTED * config.codes_per_bin, shapes=config.shapes > 0, largest_std=config.largest_std
+    )
+    candidates = judge(w_view[best], config.num_contents, "Judging view latents")
+    chosen = _choose(config, candidates, network.config.body_types)
     codes, kept = make_codes(candidates, chosen, bins, config.confirmed or bins is not None)
-    ViewCodeSet(codes, w_view[kept].numpy(), layers, loaded.sha256, config.view_truncation).save(out.path)
-
-    shown = render_grid(synthesis, w_content[:SHEET_CONTENTS], w_view[kept], layers).swapaxes(0, 1)
-    Image.fromarray(code_sheet(shown, codes)).save(out.path / "sheet.png")
-    for name, value in _figures(candidates, kept, network.card).items():
+    code_set = ViewCodeSet(codes, w_view[best][kept].numpy(), layers, loaded.sha256, config.view_truncation)
+    code_set.save(out.path)
+    shown = render_grid(synthesis, w_content[:SHEET_CONTENTS], w_view[best][kept], layers).swapaxes(0, 1)
+    _write_sheets(out, code_set, shown)
+    for name, value in _figures(candidates, code_set, kept, network.card).items():
         out.figure(name, value)
     if not config.confirmed and bins is None:
-        ctx.log(f"look at {out.path / 'sheet.png'}; if every row is right, run again with --confirmed")
+        ctx.log(f"look at the sheets in {out.path}; if every row is right, run again with --confirmed")
+
+
+def _choose(config: Config, candidates: "Candidates", names: tuple[str, ...]) -> dict[str, list[int]]:
+    """Candidates that become codes, by the name of the body type."""
+    from ganfoundry.views import choose_codes, choose_shapes
+
+    per_bin, elevation, largest = config.codes_per_bin, config.elevation, config.largest_std
+    if config.shapes == 0:
+        return {"": choose_codes(candidates, per_bin, elevation=elevation, largest_std=largest)}
+    found = choose_shapes(candidates, names, config.shapes, per_bin, elevation=elevation, largest_std=largest)
+    return {names[shape]: rows for shape, rows in found.items()}
+
+
+def _write_sheets(out: Writer[ViewCodes], codes: "ViewCodeSet", shown: "NDArray[np.uint8]") -> None:
+    """Draw one sheet for each body type: sheet.png, or sheet-sedan.png, ..."""
+    from PIL import Image
+
+    from ganfoundry.views.sheet import code_sheet
+
+    for number, shape in enumerate(codes.shapes):
+        rows = slice(number * codes.views, (number + 1) * codes.views)
+        name = f"sheet-{shape}.png" if shape else "sheet.png"
+        Image.fromarray(code_sheet(shown[rows], codes.codes[rows])).save(out.path / name)
 
 
 def estimate_pose(network: "Network", images: "NDArray[np.uint8]") -> "PoseEstimates":
@@ -101,6 +133,8 @@ def estimate_pose(network: "Network", images: "NDArray[np.uint8]") -> "PoseEstim
         confidence=found.azimuth_confidence,
         area=found.area,
         quality=found.part_confidence,
+        shape=found.body_probabilities,
+        colour=found.paint,
     )
 
 
@@ -126,20 +160,24 @@ def read_bins(path: Path) -> dict[int, int]:
     return bins
 
 
-def _figures(candidates: "Candidates", kept: list[int], card: "Mapping[str, object]") -> dict[str, float | int]:
+def _figures(
+    candidates: "Candidates", codes: "ViewCodeSet", kept: list[int], card: "Mapping[str, object]"
+) -> dict[str, float | int | str]:
     import numpy as np
 
-    from ganfoundry.views import azimuth_bin
-
-    spread = candidates.azimuth_std[kept]
-    errors = card.get("figures", {})
-    figures: dict[str, float | int] = {
+    spread, errors = candidates.azimuth_std[kept], card.get("figures", {})
+    figures: dict[str, float | int | str] = {
         "codes": len(kept),
-        "azimuth_bins": len(set(azimuth_bin(candidates.azimuth[kept]).tolist())),
+        "body_types": ", ".join(codes.shapes) or "not told apart",
+        "codes_of_an_object": codes.views,
+        "azimuth_bins": 12 - len(codes.missing_bins),
         "azimuth_std_median": round(float(np.median(spread)), 2),
         "azimuth_std_max": round(float(spread.max()), 2),
         "flip_share": round(float(candidates.flip_share[kept].mean()), 4),
+        "colour_error": round(float(candidates.colour_error[kept].mean()), 4),
     }
+    if codes.shapes != ("",):
+        figures["body_type_share"] = round(float(candidates.shape[kept].max(1).mean()), 4)
     if isinstance(errors, dict) and "azimuth_median_error" in errors:
         figures["annotator_azimuth_median_error"] = float(errors["azimuth_median_error"])
     return figures

@@ -1,7 +1,8 @@
-"""generate-views: many objects, each from every viewpoint code: a multi-view set.
+"""generate-views: many objects, each from all viewpoint codes of its shape: a multi-view set.
 
-A row of the set is one image: rows 0 .. codes - 1 show object 0 from code 0, 1, ..., then comes object 1. Every object
-has its own content latent, drawn from its own seed, and keeps it, and its noise, over all views.
+A row of the set is one image: the first rows show object 0 from every code of the first shape, then comes object 1 from
+every code of the second shape, and so on in turn. Every object has its own content latent, drawn from its own seed, and
+keeps it, and its noise, over all views.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ SHEET_OBJECTS = 10
 class Config:
     """Options of a multi-view set."""
 
-    num_objects: int = param(100, "Objects; each is shown from every viewpoint code.", min=1)
+    num_objects: int = param(100, "Objects; each is shown from every viewpoint code of its shape.", min=1)
     truncation: float = param(0.7, "Truncation psi of the content latents.", min=0.0, max=1.0)
     noise: Literal["const", "seeded"] = param(
         "const", "The generator's stored noise, or noise of each object's own, the same over its views."
@@ -59,20 +60,21 @@ def render_rows(task: RenderTask) -> dict[str, Any]:
     from ganfoundry.data.shards import write_shard
     from ganfoundry.gan.latents import content_codes, sample_noise
     from ganfoundry.labels.synthesis import single_thread
-    from ganfoundry.views.synthesis import render_grid
+    from ganfoundry.views.synthesis import render_objects
 
     generator, codes = _models(task.gan, task.views, task.sources)
-    views = len(codes)
+    views = codes.views
     objects = range(task.shard.first // views, task.shard.stop // views)
+    seen_from = codes.of_objects(objects)
     seeds = [sample_integer(task.seed, CONTENT, index) for index in objects]
     with single_thread():
         w_content = content_codes(generator, seeds, task.truncation)
         maps = sample_noise(generator, seeds) if task.noise == "seeded" else None
-        images = render_grid(generator.synthesis, w_content, as_tensor(codes.w), codes.layers, noise=maps)
+        images = render_objects(generator.synthesis, w_content, as_tensor(codes.w[seen_from]), codes.layers, noise=maps)
     arrays: dict[str, NDArray[Any]] = {
         "image": images.reshape(-1, *images.shape[2:]),
         "object": np.repeat(np.array(objects, np.int32), views),
-        "view": np.tile(np.arange(views, dtype=np.int32), len(objects)),
+        "view": seen_from.ravel().astype(np.int32),
         "w_content": np.repeat(w_content.numpy().astype(np.float32), views, 0),
         "seed": np.repeat(np.array(seeds, np.uint64), views),
     }
@@ -98,8 +100,8 @@ def run(config: Config, gan: Gan, views: ViewCodes, out: Writer[ViewSet], ctx: C
     codes = ViewCodeSet.load(views.path)
     codes.check_generator(loaded.sha256, loaded.generator.synthesis.layer_names, loaded.generator.config.w_dim)
     sources = (loaded.sha256, views.fingerprint)
-    rows, folder = config.num_objects * len(codes), out.path / "shards"
-    with ShardFolder(folder, rows, OBJECTS_PER_SHARD * len(codes), out.fingerprint) as shards:
+    rows, folder = config.num_objects * codes.views, out.path / "shards"
+    with ShardFolder(folder, rows, OBJECTS_PER_SHARD * codes.views, out.fingerprint) as shards:
         tasks = [
             RenderTask(folder, gan.path, views.path, sources, config.truncation, config.noise, config.seed, shard)
             for shard in shards.pending(ctx.verify)
@@ -109,20 +111,21 @@ def run(config: Config, gan: Gan, views: ViewCodes, out: Writer[ViewSet], ctx: C
         shards.finish()
     _write_sheet(out, codes, min(config.num_objects, SHEET_OBJECTS))
     out.figure("objects", config.num_objects)
-    out.figure("views", len(codes))
+    out.figure("views", codes.views)
+    out.figure("shapes", len(codes.shapes))
     out.figure("images", rows)
 
 
 def _write_sheet(out: Writer[ViewSet], codes: "ViewCodeSet", objects: int) -> None:
-    """Draw sheet.png: a row is one viewpoint code, a column one object."""
+    """Draw sheet.png: a row is one viewpoint code, a column one object, each from the codes of its own shape."""
     from PIL import Image
 
     from ganfoundry.data.shards import ShardReader
     from ganfoundry.views.sheet import code_sheet
 
-    images = ShardReader(out.path / "shards").read("image", 0, objects * len(codes))
-    grid = images.reshape(objects, len(codes), *images.shape[1:]).swapaxes(0, 1)
-    Image.fromarray(code_sheet(grid, codes.codes)).save(out.path / "sheet.png")
+    images = ShardReader(out.path / "shards").read("image", 0, objects * codes.views)
+    grid = images.reshape(objects, codes.views, *images.shape[1:]).swapaxes(0, 1)
+    Image.fromarray(code_sheet(grid, codes.codes[: codes.views])).save(out.path / "sheet.png")
 
 
 command = stage_command(

@@ -87,21 +87,23 @@ def _views_section(config: Config, views: ViewCodes, view_set: ViewSet) -> "Sect
 
     from ganfoundry.pictures import grid
     from ganfoundry.report import Figure, Section
+    from ganfoundry.views import ViewCodeSet
 
-    codes = json.loads((views.path / "codes.json").read_text("utf-8"))["codes"]
+    codes = ViewCodeSet.load(views.path)
     objects = len(np.unique(_field(view_set, "object")))
     shown = min(config.num_objects, objects)
-    images = _rows(view_set, "image", np.arange(shown * len(codes)))
+    images = _rows(view_set, "image", np.arange(shown * codes.views))
     table = [
-        [str(code["id"]), str(code["bin"]), f"{code['azimuth']:.0f}", f"{code['azimuth_std']:.1f}", code["how"]]
-        for code in codes
+        [str(code.id), code.shape, str(code.bin), f"{code.azimuth:.0f}", f"{code.azimuth_std:.1f}", code.how]
+        for code in codes.codes
     ]
+    shapes = f", one of {len(codes.shapes)} groups of codes for each object" if len(codes.shapes) > 1 else ""
     return Section(
         "Views",
-        f"{objects} objects from {len(codes)} viewpoint codes make {objects * len(codes)} images. A column is one "
-        "code, hence one camera; a row is one object.",
-        figures=[Figure(grid(images, len(codes)), f"The first {shown} objects, seen from every viewpoint code.")],
-        header=["code", "azimuth bin", "azimuth, degrees", "circular std, degrees", "bin labelled"],
+        f"{objects} objects from {codes.views} viewpoint codes{shapes} make {objects * codes.views} images. A column "
+        "is one azimuth bin, a row is one object.",
+        figures=[Figure(grid(images, codes.views), f"The first {shown} objects, seen from every viewpoint code.")],
+        header=["code", "shape", "azimuth bin", "azimuth, degrees", "circular std, degrees", "bin labelled"],
         rows=table,
     )
 
@@ -163,11 +165,12 @@ def _overview(views: ViewCodes, view_set: ViewSet, labelled_set: LabelledSet) ->
 
     from ganfoundry.labels.labelset import kept_rows
     from ganfoundry.pictures import grid, heatmap, overlay, png_bytes, spread
+    from ganfoundry.views import ViewCodeSet
 
-    codes = json.loads((views.path / "codes.json").read_text("utf-8"))["codes"]
-    columns = spread(np.arange(len(codes)), 12)
+    codes = ViewCodeSet.load(views.path)
+    columns = spread(np.arange(codes.views), 12)
     objects = np.resize(spread(np.unique(_field(view_set, "object")), 3), 3)
-    turntable = _rows(view_set, "image", (len(codes) * objects[:, None] + columns).ravel())
+    turntable = _rows(view_set, "image", (codes.views * objects[:, None] + columns).ravel())
     palette = np.array(json.loads((labelled_set.path / "labels.json").read_text("utf-8"))["palette"], np.uint8)
     chosen = np.resize(spread(kept_rows(labelled_set.path), len(columns)), len(columns))  # few: shown again
     images, labels = _rows(labelled_set, "image", chosen), _rows(labelled_set, "label", chosen)

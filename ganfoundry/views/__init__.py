@@ -10,11 +10,10 @@ from ganfoundry.views.codes import (
 from ganfoundry.views.proposal import (
     Candidates,
     PoseEstimates,
-    choose_codes,
-    empty_bins,
     make_codes,
     measure_candidates,
 )
+from ganfoundry.views.selection import choose_codes, choose_shapes, shortlist
 
 __all__ = [
     "BINS",
@@ -24,8 +23,9 @@ __all__ = [
     "ViewCodeSet",
     "azimuth_bin",
     "choose_codes",
+    "choose_shapes",
     "early_layers",
-    "empty_bins",
     "make_codes",
     "measure_candidates",
+    "shortlist",
 ]

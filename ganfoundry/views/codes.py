@@ -2,10 +2,14 @@
 
 GANverse3D (Zhang et al. 2021, section 3.1): the styles of the layers that work at 4 and 8 px hold the camera, all later
 styles hold the object. One view latent, fed to the early layers, therefore shows every object from one camera.
+
+In a small generator the early layers hold the outline too: one object seen from several codes changes its shape.
+Codes therefore come in groups: all codes of a group show the same shape, and an object keeps to its group.
 """
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -25,7 +29,7 @@ BINS: Final = 12
 HOW: Final = ("hand", "proposed and confirmed", "proposed")
 """How a code came by its bin."""
 
-_FORMAT: Final = "ganfoundry view codes 1"
+_FORMAT: Final = "ganfoundry view codes 2"
 _LARGEST_FILE: Final = 64 * 2**20
 
 
@@ -86,6 +90,8 @@ class ViewCode:
         Share of contents seen more than 90 degrees away from the mean.
     how : str
         "hand", "proposed and confirmed" or "proposed".
+    shape : str
+        The shape that objects have when seen from this code; empty where shapes were not told apart.
     """
 
     id: int
@@ -96,6 +102,7 @@ class ViewCode:
     distance: float
     flip_share: float
     how: str
+    shape: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ class ViewCodeSet:
     Attributes
     ----------
     codes : tuple of ViewCode
-        Ordered by azimuth bin; `codes[i].id == i`.
+        Shape by shape, as many codes for each, in a shape by azimuth bin; `codes[i].id == i`.
     w : (n, w_dim) float32
         Truncated view latents, row i for code i.
     layers : tuple of str
@@ -132,14 +139,40 @@ class ViewCodeSet:
                 raise InputError(
                     f"viewpoint code {code.id} has the bin {code.bin} (0 to 11) and how={code.how!r} {HOW}"
                 )
+        counts = Counter(code.shape for code in self.codes)
+        blocks = [name for name in self.shapes for _ in range(self.views)]
+        if len(set(counts.values())) > 1 or [code.shape for code in self.codes] != blocks:
+            raise InputError(f"viewpoint codes must stand shape by shape, as many for each shape, not {dict(counts)}")
 
     def __len__(self) -> int:
         return len(self.codes)
 
     @property
+    def shapes(self) -> tuple[str, ...]:
+        """Names of the shapes, in order."""
+        return tuple(dict.fromkeys(code.shape for code in self.codes))
+
+    @property
+    def views(self) -> int:
+        """Codes of each shape: the images of one object."""
+        return len(self.codes) // len(self.shapes)
+
+    def of_objects(self, objects: ArrayLike) -> NDArray[np.int64]:
+        """Codes that show some objects, (n, views) ids; object i takes shape i modulo the number of shapes.
+
+        Parameters
+        ----------
+        objects : (n,) int
+            Numbers of the objects, from 0.
+        """
+        shape = np.asarray(objects, np.int64) % len(self.shapes)
+        return shape[:, None] * self.views + np.arange(self.views)
+
+    @property
     def missing_bins(self) -> tuple[int, ...]:
-        """Azimuth bins without a code."""
-        return tuple(sorted(set(range(BINS)) - {code.bin for code in self.codes}))
+        """Azimuth bins that some shape has no code in."""
+        seen = {(code.shape, code.bin) for code in self.codes}
+        return tuple(k for k in range(BINS) if any((shape, k) not in seen for shape in self.shapes))
 
     def check_generator(self, sha256: str, layer_names: Sequence[str], w_dim: int) -> None:
         """Refuse a generator that these codes do not belong to.

@@ -48,7 +48,7 @@ def render_pairs(
     return np.concatenate(images)
 
 
-def render_grid(
+def render_objects(
     synthesis: SynthesisNetwork,
     w_content: Tensor,
     w_view: Tensor,
@@ -56,22 +56,23 @@ def render_grid(
     *,
     noise: Mapping[str, Tensor] | None = None,
 ) -> NDArray[np.uint8]:
-    """Images of every content from every view, (contents, views, R, R, 3) uint8.
+    """Images of objects, each from views of its own, (contents, views, R, R, 3) uint8.
 
     Parameters
     ----------
     w_content : (contents, w_dim)
-    w_view : (views, w_dim)
+    w_view : (contents, views, w_dim)
     noise : {layer: (contents, 1, r, r)}, optional
         One noise an object, whatever the view.
     """
-    contents, views = len(w_content), len(w_view)
+    contents, views = w_view.shape[:2]
     spread = None if noise is None else {name: value.repeat_interleave(views, 0) for name, value in noise.items()}
-    images = render_pairs(
-        synthesis,
-        w_content.repeat_interleave(views, 0),
-        w_view.repeat(contents, 1),
-        layers,
-        noise=spread,
-    )
+    images = render_pairs(synthesis, w_content.repeat_interleave(views, 0), w_view.flatten(0, 1), layers, noise=spread)
     return images.reshape(contents, views, *images.shape[1:])
+
+
+def render_grid(
+    synthesis: SynthesisNetwork, w_content: Tensor, w_view: Tensor, layers: Sequence[str]
+) -> NDArray[np.uint8]:
+    """Images of every content (contents, w_dim) from every view (views, w_dim), (contents, views, R, R, 3) uint8."""
+    return render_objects(synthesis, w_content, w_view.expand(len(w_content), -1, -1), layers)

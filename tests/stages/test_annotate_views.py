@@ -6,13 +6,14 @@ import stages.annotate_views as stage
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan.checkpoints import load_gan
 from ganfoundry.views import PoseEstimates, ViewCodeSet, azimuth_bin
+from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator import Annotator as Network
 from pipeline.artifacts import Writer
 from pipeline.stage import Context
 from stages.annotate_views import Config, read_bins, run
 from tests.stages.viewhelp import tiny_annotator, tiny_gan
 
-SMALL = {"num_candidates": 60, "num_contents": 3, "codes_per_bin": 1}
+SMALL = {"num_candidates": 110, "screen_contents": 3, "num_contents": 3, "codes_per_bin": 1}
 
 
 @pytest.fixture(scope="module")
@@ -25,24 +26,37 @@ def annotator(tmp_path_factory):
     return tiny_annotator(tmp_path_factory.mktemp("annotator"))
 
 
+BODY_TYPES = get_world("cars").body_types
+
+
 @pytest.fixture
 def turning(monkeypatch):
-    """A pose estimator that sees candidate i at 7 i degrees, whatever the images."""
-    calls = []
+    """A pose estimator that sees candidate i at 7 i degrees as body type i modulo 2, whatever the images.
+
+    It remembers what it was shown, and answers for the short list as it did for the same candidates before.
+    """
+    calls, answers = [], {}
 
     def estimate(network, images):
-        ones = np.ones(len(images))
         calls.append(images)
-        angle = (7.0 * (len(calls) - 1)) % 360
-        return PoseEstimates(angle * ones, 9 * ones, 11 * ones, 0.9 * ones, 0.3 * ones, 0.8 * ones)
+        keys = [image.tobytes() for image in images]
+        if images.shape[0] % SMALL["num_contents"]:
+            raise AssertionError("candidates of unequal numbers of contents")
+        for first in range(0, len(images), SMALL["num_contents"]):
+            answers.setdefault(keys[first], len(answers))
+        number = np.repeat([answers[keys[i]] for i in range(0, len(images), 3)], 3)
+        ones = np.ones(len(images))
+        shape = np.eye(len(BODY_TYPES))[number % 2]
+        colour = np.zeros((len(images), 3))
+        return PoseEstimates(7.0 * number % 360, 9 * ones, 11 * ones, 0.9 * ones, 0.3 * ones, 0.8 * ones, shape, colour)
 
     monkeypatch.setattr(stage, "estimate_pose", estimate)
     return calls
 
 
-def annotate(folder, gan, annotator, **options):
+def annotate(folder, gan, annotator, shapes=0, **options):
     out = Writer(folder)
-    run(Config(**SMALL, **options), gan, annotator, out, Context())
+    run(Config(**SMALL, shapes=shapes, **options), gan, annotator, out, Context())
     return out
 
 
@@ -56,15 +70,15 @@ def test_proposed_codes_cover_all_bins(tmp_path, gan, annotator, turning):
     assert all(code.bin == azimuth_bin(code.azimuth) and code.how == "proposed" for code in codes.codes)
     assert {code.elevation for code in codes.codes} == {9.0}
     assert out.figures["azimuth_bins"] == 12
-    assert len(turning) == 60
-    assert turning[0].shape == (3, 32, 32, 3)
+    assert sum(len(images) for images in turning) == 3 * (110 + 48)  # all, then four of every bin
+    assert turning[0].shape[1:] == (32, 32, 3)
+    assert out.figures["body_types"] == "not told apart"
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.height == 12 * 34 - 2
 
 
 def test_confirmed_codes_are_the_same_codes(tmp_path, gan, annotator, turning):
     annotate(tmp_path / "proposed", gan, annotator)
-    turning.clear()
     annotate(tmp_path / "confirmed", gan, annotator, confirmed=True)
     first, second = ViewCodeSet.load(tmp_path / "proposed"), ViewCodeSet.load(tmp_path / "confirmed")
     np.testing.assert_array_equal(first.w, second.w)
@@ -80,15 +94,28 @@ def test_a_persons_bins_win(tmp_path, gan, annotator, turning):
     assert codes[2].azimuth == pytest.approx(90, abs=12)
     assert codes[3].azimuth == pytest.approx(60, abs=12)
     bins.write_text("2 = -1\n")
-    turning.clear()
     with pytest.raises(InputError, match=r"\[2\] without a code"):
         annotate(tmp_path / "gap", gan, annotator, bins=bins)
+
+
+def test_body_types_have_codes_of_their_own(tmp_path, gan, annotator, turning):
+    out = annotate(tmp_path, gan, annotator, shapes=3)
+    codes = ViewCodeSet.load(tmp_path)
+    assert codes.shapes == BODY_TYPES[:2]  # the estimator knows two
+    assert codes.views == 12
+    assert codes.missing_bins == ()
+    numbers = np.round([code.azimuth / 7 for code in codes.codes], 6)
+    assert out.figures["body_type_share"] == 1
+    assert not set(numbers[:12].tolist()) & set(numbers[12:].tolist())
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
+        f"sheet-{name}.png" for name in sorted(BODY_TYPES[:2])
+    ]
 
 
 def test_a_generator_without_views_says_which_bins_are_empty(tmp_path, gan, annotator, monkeypatch):
     def front(network, images):
         ones = np.ones(len(images))
-        return PoseEstimates(0 * ones, ones, ones, ones, ones, ones)
+        return PoseEstimates(0 * ones, ones, ones, ones, ones, ones, ones[:, None], np.ones((len(images), 3)))
 
     monkeypatch.setattr(stage, "estimate_pose", front)
     with pytest.raises(RunError, match=r"bins 1 \(15 to 45 degrees\), 2 .*11 .*--num-candidates"):
@@ -103,6 +130,8 @@ def test_the_network_reads_every_quantity(gan, annotator):
     np.testing.assert_array_equal(pose.azimuth, found.azimuth)
     np.testing.assert_array_equal(pose.confidence, found.azimuth_confidence)
     np.testing.assert_allclose(pose.area, (found.parts > 0).mean((1, 2)))
+    np.testing.assert_array_equal(pose.shape, found.body_probabilities)
+    np.testing.assert_array_equal(pose.colour, found.paint)
     assert all(len(value) == 5 for value in vars(pose).values())
 
 

@@ -52,6 +52,19 @@ def test_one_row_for_every_object_and_code(tmp_path, gan, views):
     assert (tmp_path / "sheet.png").is_file()
 
 
+def test_objects_take_the_shapes_in_turn(tmp_path, gan):
+    codes = view_codes(tmp_path / "codes", gan, shapes=("van", "coupe"))
+    out = generate(tmp_path / "out", gan, codes, num_objects=3)
+    reader = ShardReader(tmp_path / "out" / "shards")
+    assert (out.figures["views"], out.figures["shapes"], out.figures["images"]) == (12, 2, 36)
+    assert reader.read("view").tolist() == [*range(24), *range(12)]
+    row, loaded, stored = reader.row(13), load_gan(gan.path), ViewCodeSet.load(codes.path)
+    content = torch.from_numpy(row["w_content"][None])
+    image = render_pairs(loaded.generator.synthesis, content, torch.from_numpy(stored.w[[13]]), stored.layers)[0]
+    assert np.abs(image.astype(int) - row["image"]).max() <= 1
+    assert np.abs(reader.row(1)["image"].astype(int) - row["image"]).max() > 1
+
+
 def test_a_row_can_be_made_again_from_what_it_says(tmp_path, gan, views):
     generate(tmp_path, gan, views, num_objects=2, seed=7)
     row = ShardReader(tmp_path / "shards").row(17)

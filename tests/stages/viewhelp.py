@@ -30,10 +30,13 @@ def tiny_annotator(folder, seed=0):
     return AnnotatorFolder(folder)
 
 
-def view_codes(folder, gan, count=BINS):
-    """Random latents that claim to be viewpoint codes."""
+def view_codes(folder, gan, shapes=("",)):
+    """Random latents that claim to be viewpoint codes, twelve of each shape."""
     loaded = load_gan(gan.path)
+    count = BINS * len(shapes)
     w = np.random.default_rng(0).standard_normal((count, 8)).astype(np.float32)
-    codes = tuple(ViewCode(i, i % BINS, 30.0 * i, 1.0, 10.0, 11.0, 0.0, "hand") for i in range(count))
+    codes = tuple(
+        ViewCode(i, i % BINS, 30.0 * (i % BINS), 1.0, 10.0, 11.0, 0.0, "hand", shapes[i // BINS]) for i in range(count)
+    )
     ViewCodeSet(codes, w, early_layers(loaded.generator.synthesis), loaded.sha256, 1.0).save(folder)
     return ViewCodes(folder)

@@ -102,6 +102,22 @@ def test_inconsistent_sets_are_refused(codes):
         replace(codes, codes=codes.codes[::-1])
 
 
+def test_objects_take_the_shapes_in_turn(codes):
+    assert (codes.shapes, codes.views) == (("",), BINS)
+    named = tuple(replace(code(i % BINS), id=i, shape="van" if i < BINS else "coupe") for i in range(2 * BINS))
+    both = replace(codes, codes=named, w=np.concatenate([codes.w, codes.w]))
+    assert (both.shapes, both.views) == (("van", "coupe"), BINS)
+    assert both.of_objects([0, 3, 4]).tolist() == [list(range(BINS)), list(range(BINS, 2 * BINS)), list(range(BINS))]
+    assert both.missing_bins == ()
+    gap = replace(both, codes=(*named[:-1], replace(named[-1], bin=0)))
+    assert gap.missing_bins == (11,)
+    with pytest.raises(InputError, match="as many for each shape"):
+        replace(both, codes=named[:-1], w=both.w[:-1])
+    mixed = tuple(replace(code(i % BINS), id=i, shape="van" if i % 2 else "coupe") for i in range(2 * BINS))
+    with pytest.raises(InputError, match="shape by shape"):
+        replace(both, codes=mixed)
+
+
 def test_missing_bins(codes):
     fewer = replace(codes, codes=tuple(code(i, bin=min(i, 5)) for i in range(BINS)))
     assert fewer.missing_bins == (6, 7, 8, 9, 10, 11)

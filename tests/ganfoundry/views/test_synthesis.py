@@ -5,7 +5,7 @@ import torch
 from ganfoundry.gan.latents import content_codes, sample_noise
 from ganfoundry.gan.stylegan2 import Generator, GeneratorConfig
 from ganfoundry.views import early_layers
-from ganfoundry.views.synthesis import render_grid, render_pairs
+from ganfoundry.views.synthesis import render_grid, render_objects, render_pairs
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +71,22 @@ def test_an_object_keeps_its_noise_over_its_views(generator):
     layers = early_layers(generator.synthesis)
     content, view = codes(generator, 0, 2), codes(generator, 10, 1).repeat(2, 1)
     noise = sample_noise(generator, [5, 6])
-    grid = render_grid(generator.synthesis, content, view, layers, noise=noise)
+    views = view.expand(2, -1, -1)
+    grid = render_objects(generator.synthesis, content, views, layers, noise=noise)
     np.testing.assert_array_equal(grid[:, 0], grid[:, 1])
     stored = render_grid(generator.synthesis, content, view, layers)
     assert (grid != stored).mean() > 0.3
-    again = render_grid(generator.synthesis, content[1:], view, layers, noise=sample_noise(generator, [6]))
+    again = render_objects(generator.synthesis, content[1:], views[1:], layers, noise=sample_noise(generator, [6]))
     assert np.abs(again[0].astype(int) - grid[1]).max() <= 1
+
+
+def test_objects_have_views_of_their_own(generator):
+    layers = early_layers(generator.synthesis)
+    content, view = codes(generator, 0, 2), codes(generator, 10, 6).reshape(2, 3, -1)
+    images = render_objects(generator.synthesis, content, view, layers)
+    for index in range(2):
+        alone = render_grid(generator.synthesis, content[index : index + 1], view[index], layers)[0]
+        assert np.abs(alone.astype(int) - images[index]).max() <= 1
 
 
 def test_batches_do_not_matter(generator):
