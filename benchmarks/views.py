@@ -1,9 +1,10 @@
-"""Do viewpoint codes hold the camera? The azimuth of every code over many contents, by the annotator network.
+"""Do viewpoint codes hold the camera, and does the object stay itself? By the annotator network, over many contents.
 
-    python -m benchmarks.views [--gan cars-64] [--codes annotations/cars/views] [--contents 50]
+    python -m benchmarks.views [--gan cars-64] [--codes annotations/cars/views] [--contents 48]
 
-A table with one line for each code; as a control, as many codes drawn at random; what of body type, paint and area
-follows the content and what the view; the network's own error on renders it never saw; then one line of JSON.
+Every content is shown from the codes of its shape, as generate-views does. A table with one line for each code; as a
+control, as many codes drawn at random; how much of the object's identity (body type, paint) its views keep; the
+network's own error on renders it never saw; then one line of JSON.
 """
 
 import argparse
@@ -18,8 +19,14 @@ from ganfoundry.data.seeds import EVALUATION, VIEW, sample_integer
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.gan.latents import content_codes
 from ganfoundry.views import ViewCodeSet
-from ganfoundry.views.consistency import agreement, variance_shares, view_consistency
-from ganfoundry.views.synthesis import render_grid
+from ganfoundry.views.consistency import (
+    ViewConsistency,
+    agreement,
+    hue_kept,
+    variance_shares,
+    view_consistency,
+)
+from ganfoundry.views.synthesis import render_objects
 from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator import Annotation, Annotator
 from ganfoundry.worlds.annotator_data import render_samples
@@ -34,9 +41,12 @@ def seeds(root: int, stream: int, count: int) -> list[int]:
 def annotate(
     annotator: Annotator, loaded: LoadedGan, w_content: Tensor, w_view: Tensor, layers: tuple[str, ...]
 ) -> Annotation:
-    """Annotate all contents from all views, content by content to save memory."""
+    """Annotate contents (n, w_dim), each from views of its own (n, views, w_dim), one by one to save memory."""
     synthesis = loaded.generator.synthesis
-    pieces = [annotator.annotate(render_grid(synthesis, row[None], w_view, layers)[0]) for row in w_content]
+    pieces = [
+        annotator.annotate(render_objects(synthesis, content[None], views[None], layers)[0])
+        for content, views in zip(w_content, w_view, strict=True)
+    ]
     return Annotation.concatenate(pieces)
 
 
@@ -47,55 +57,78 @@ def own_error(annotator: Annotator, images: int, seed: int) -> dict[str, float]:
     return evaluate(annotator.annotate(renders.image), renders, world.schema)
 
 
-def measure(options: argparse.Namespace) -> dict[str, float]:
-    """Print the tables and return the figures."""
-    annotator, loaded = Annotator.load(options.annotator), load_gan(options.gan)
-    codes = ViewCodeSet.load(options.codes)
-    codes.check_generator(loaded.sha256, loaded.generator.synthesis.layer_names, loaded.generator.config.w_dim)
-    views, contents = len(codes), options.contents
-    w_content = content_codes(loaded.generator, seeds(options.seed, EVALUATION, contents), options.truncation)
-    w_random = content_codes(loaded.generator, seeds(options.seed, VIEW, views), codes.truncation)
-    found = annotate(annotator, loaded, w_content, torch.from_numpy(codes.w), codes.layers)
-    control = annotate(annotator, loaded, w_content, w_random, codes.layers)
+def identity(found: Annotation, contents: int) -> dict[str, float]:
+    """How much of the objects, `contents` of them with equally many views, stays the same over their views."""
+    body = agreement(found.body_type.reshape(contents, -1))
+    paint = found.paint.reshape(contents, -1, 3)
+    hue, coloured = hue_kept(paint, 20.0)
+    return {
+        "body_type_kept": body[0],
+        "hue_kept": hue,
+        "hue_coloured_share": coloured,
+        "paint_by_content": variance_shares(paint)[0],
+        "area_by_content": variance_shares(found.area.reshape(contents, -1))[0],
+        "part_confidence": float(found.part_confidence.mean()),
+    }
 
-    azimuth = found.azimuth.reshape(contents, views)
+
+def view_control(
+    loaded: LoadedGan, codes: ViewCodeSet, annotator: Annotator, contents: int, truncation: float, seed: int
+) -> tuple[dict[str, float], ViewConsistency]:
+    """Camera of every code and identity of every object, with random codes as the control.
+
+    Parameters
+    ----------
+    contents : int
+        Objects, in turn of every shape; a multiple of the number of shapes is taken.
+
+    Returns
+    -------
+    figures, consistency of the codes
+    """
+    codes.check_generator(loaded.sha256, loaded.generator.synthesis.layer_names, loaded.generator.config.w_dim)
+    shapes, views = len(codes.shapes), codes.views
+    contents = -(-contents // shapes) * shapes
+    w_content = content_codes(loaded.generator, seeds(seed, EVALUATION, contents), truncation)
+    w_random = content_codes(loaded.generator, seeds(seed, VIEW, views), codes.truncation)
+    w_view = torch.from_numpy(codes.w[codes.of_objects(range(contents))])
+    found = annotate(annotator, loaded, w_content, w_view, codes.layers)
+    control = annotate(annotator, loaded, w_content, w_random.expand(contents, -1, -1), codes.layers)
+    # (contents of a shape, codes of all shapes): objects take the shapes in turn
+    azimuth = found.azimuth.reshape(-1, shapes * views)
     chosen, random = view_consistency(azimuth), view_consistency(control.azimuth.reshape(contents, views))
-    sure = np.where(found.azimuth_confidence.reshape(contents, views) > 0.7, 1.0, np.nan)
-    heads = ("code", "bin", "found", "azimuth", "std", "flips", "elevation", "sure")
-    print(" ".join(f"{head:>{width}s}" for head, width in zip(heads, (4, 4, 5, 8, 6, 6, 10, 6), strict=True)))
-    elevation = found.elevation.reshape(contents, views)
-    for code in codes.codes:
-        k = code.id
-        print(
-            f"{k:4d} {code.bin:4d} {chosen.bin[k]:5d} {chosen.azimuth[k]:8.1f} {chosen.azimuth_std[k]:6.1f} "
-            f"{chosen.flip_share[k]:6.1%} {elevation[:, k].mean():5.1f} ±{elevation[:, k].std():3.1f} "
-            f"{np.nansum(sure[:, k]) / contents:6.0%}"
-        )
-    error = own_error(annotator, options.renders, options.seed)
-    body = agreement(found.body_type.reshape(contents, views))
-    paint = variance_shares(found.paint.reshape(contents, views, 3))
-    area = variance_shares(found.area.reshape(contents, views))
+    bins = chosen.bin.reshape(shapes, views)
     figures = {
         "azimuth_std_median": float(np.median(chosen.azimuth_std)),
         "azimuth_std_max": float(chosen.azimuth_std.max()),
-        "azimuth_bins": len({code.bin for code in codes.codes}),
-        "codes": views,
+        "azimuth_bins": min(len(set(row.tolist())) for row in bins),
+        "codes": len(codes),
+        "codes_of_an_object": views,
+        "shapes": shapes,
         "contents": contents,
         "flip_share": float(chosen.flip_share.mean()),
         "bins_confirmed": float(np.mean([chosen.bin[code.id] == code.bin for code in codes.codes])),
         "random_azimuth_std_median": float(np.median(random.azimuth_std)),
-        "random_azimuth_std_max": float(random.azimuth_std.max()),
         "random_flip_share": float(random.flip_share.mean()),
-        "body_type_by_content": body[0],
-        "body_type_by_view": body[1],
-        "paint_by_content": paint[0],
-        "paint_by_view": paint[1],
-        "area_by_content": area[0],
-        "area_by_view": area[1],
-        "part_confidence": float(found.part_confidence.mean()),
-        "annotator_azimuth_median_error": error["azimuth_median_error"],
-        "annotator_flip_share": error["azimuth_flip_share"],
+        **identity(found, contents),
+        **{f"random_{name}": value for name, value in identity(control, contents).items()},
     }
+    return figures, chosen
+
+
+def print_codes(codes: ViewCodeSet, measured: ViewConsistency) -> None:
+    """One line for each code."""
+    print(f"{'code':>4s} {'shape':>10s} {'bin':>4s} {'found':>5s} {'azimuth':>8s} {'std':>6s} {'flips':>6s}")
+    for code in codes.codes:
+        k = code.id
+        print(
+            f"{k:4d} {code.shape:>10s} {code.bin:4d} {measured.bin[k]:5d} {measured.azimuth[k]:8.1f} "
+            f"{measured.azimuth_std[k]:6.1f} {measured.flip_share[k]:6.1%}"
+        )
+
+
+def rounded(figures: dict[str, float]) -> dict[str, float]:
+    """Figures with four decimals."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
 
 
@@ -105,15 +138,23 @@ def main() -> None:
     parser.add_argument("--gan", default="cars-64", help="shipped name, folder or file")
     parser.add_argument("--codes", type=Path, default=Path("annotations/cars/views"))
     parser.add_argument("--annotator", type=Path, default=None, help="folder of another annotator than the shipped one")
-    parser.add_argument("--contents", type=int, default=50)
+    parser.add_argument("--contents", type=int, default=48)
     parser.add_argument("--renders", type=int, default=300, help="unseen renders for the network's own error")
     parser.add_argument("--truncation", type=float, default=0.7)
     parser.add_argument("--seed", type=int, default=1000, help="other than the one the codes were chosen with")
-    figures = measure(parser.parse_args())
+    options = parser.parse_args()
+    annotator, codes = Annotator.load(options.annotator), ViewCodeSet.load(options.codes)
+    figures, measured = view_control(
+        load_gan(options.gan), codes, annotator, options.contents, options.truncation, options.seed
+    )
+    print_codes(codes, measured)
+    error = own_error(annotator, options.renders, options.seed)
+    figures["annotator_azimuth_median_error"] = error["azimuth_median_error"]
+    figures["annotator_body_type_accuracy"] = error["body_type_accuracy"]
     print()
-    for name, value in figures.items():
+    for name, value in rounded(figures).items():
         print(f"{name:32s} {value:>10}")
-    print(json.dumps(figures))
+    print(json.dumps(rounded(figures)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ Look at the sheets: a row is one code, the arrow says where the camera stands. I
 drops it (and its counterparts of the other body types); codes that are not listed count as confirmed.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +23,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor
 
-    from ganfoundry.views import Candidates, PoseEstimates, ViewCodeSet
-    from ganfoundry.worlds.annotator import Annotator as Network
+    from ganfoundry.views import Candidates, ViewCodeSet
 
 SHEET_CONTENTS = 10
-SHORTLISTED = 4  # candidates judged for each code that is kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +35,7 @@ class Config:
 
     num_candidates: int = param(2000, "View latents tried.", min=12)
     screen_contents: int = param(2, "Contents over which each is screened.", min=1)
-    num_contents: int = param(16, "Contents over which the promising ones are judged.", min=2)
+    num_contents: int = param(12, "Contents over which the promising ones are judged.", min=2)
     shapes: int = param(4, "Body types with codes of their own, at most; 0: body types are not told apart.", min=0)
     codes_per_bin: int = param(2, "Codes kept in each 30-degree bin, of each body type.", min=1)
     truncation: float = param(0.7, "Truncation psi of the contents they are judged on.", min=0.0, max=1.0)
@@ -53,60 +50,36 @@ class Config:
 
 def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[ViewCodes], ctx: Context) -> None:
     """Propose, name and draw viewpoint codes; without an annotator of the run, the shipped one judges."""
-    from ganfoundry.data.seeds import EVALUATION, VIEW, sample_integer
     from ganfoundry.gan.checkpoints import load_gan
-    from ganfoundry.gan.latents import content_codes
-    from ganfoundry.views import Candidates, ViewCodeSet, early_layers, make_codes, measure_candidates, shortlist
+    from ganfoundry.views import ViewCodeSet, early_layers, make_codes
+    from ganfoundry.views.search import SearchConfig, estimate_pose, search_codes
     from ganfoundry.views.synthesis import render_grid
     from ganfoundry.worlds.annotator import Annotator as Network
 
     bins = None if config.bins is None else read_bins(config.bins)
     loaded = load_gan(gan.path)
     network = Network.load(None if annotator is None else annotator.path)
-    generator, synthesis = loaded.generator, loaded.generator.synthesis
-    layers = early_layers(synthesis, config.view_layers)
-    seeds = [sample_integer(config.seed, EVALUATION, index) for index in range(config.num_contents)]
-    w_content = content_codes(generator, seeds, config.truncation)
-    seeds = [sample_integer(config.seed, VIEW, index) for index in range(config.num_candidates)]
-    w_view = content_codes(generator, seeds, config.view_truncation)
-
-    def judge(w_view: "Tensor", contents: int, label: str) -> Candidates:
-        def render(rows: "NDArray[np.int64]") -> "NDArray[np.uint8]":
-            return render_grid(synthesis, w_content[:contents], w_view[rows], layers).swapaxes(0, 1)
-
-        estimates: list[PoseEstimates] = []
-        with ctx.progress(label, len(w_view)) as bar:
-            for found in measure_candidates(len(w_view), render, lambda images: estimate_pose(network, images)):
-                estimates += found
-                bar.advance(len(found))
-        return Candidates.measure(estimates)
-
-    screened = judge(w_view, min(config.screen_contents, config.num_contents), "Screening view latents")
-    best = shortlist(
-        screened, SHORTLISTED * config.codes_per_bin, shapes=config.shapes > 0, largest_std=config.largest_std
+    layers = early_layers(loaded.generator.synthesis, config.view_layers)
+    names = {field.name for field in fields(SearchConfig)}
+    found = search_codes(
+        loaded.generator,
+        layers,
+        lambda images: estimate_pose(network, images),
+        network.config.body_types,
+        SearchConfig(**{name: value for name, value in asdict(config).items() if name in names}),
+        ctx.progress,
     )
-    candidates = judge(w_view[best], config.num_contents, "Judging view latents")
-    chosen = _choose(config, candidates, network.config.body_types)
-    codes, kept = make_codes(candidates, chosen, bins, config.confirmed or bins is not None)
-    code_set = ViewCodeSet(codes, w_view[best][kept].numpy(), layers, loaded.sha256, config.view_truncation)
+    codes, kept = make_codes(found.candidates, found.chosen, bins, config.confirmed or bins is not None)
+    code_set = ViewCodeSet(codes, found.w[kept].numpy(), layers, loaded.sha256, config.view_truncation)
     code_set.save(out.path)
-    shown = render_grid(synthesis, w_content[:SHEET_CONTENTS], w_view[best][kept], layers).swapaxes(0, 1)
-    _write_sheets(out, code_set, shown)
-    for name, value in _figures(candidates, code_set, kept, network.card).items():
+    contents = found.w_content[:SHEET_CONTENTS]
+    _write_sheets(
+        out, code_set, render_grid(loaded.generator.synthesis, contents, found.w[kept], layers).swapaxes(0, 1)
+    )
+    for name, value in _figures(found.candidates, code_set, kept, network.card).items():
         out.figure(name, value)
     if not config.confirmed and bins is None:
         ctx.log(f"look at the sheets in {out.path}; if every row is right, run again with --confirmed")
-
-
-def _choose(config: Config, candidates: "Candidates", names: tuple[str, ...]) -> dict[str, list[int]]:
-    """Candidates that become codes, by the name of the body type."""
-    from ganfoundry.views import choose_codes, choose_shapes
-
-    per_bin, elevation, largest = config.codes_per_bin, config.elevation, config.largest_std
-    if config.shapes == 0:
-        return {"": choose_codes(candidates, per_bin, elevation=elevation, largest_std=largest)}
-    found = choose_shapes(candidates, names, config.shapes, per_bin, elevation=elevation, largest_std=largest)
-    return {names[shape]: rows for shape, rows in found.items()}
 
 
 def _write_sheets(out: Writer[ViewCodes], codes: "ViewCodeSet", shown: "NDArray[np.uint8]") -> None:
@@ -119,23 +92,6 @@ def _write_sheets(out: Writer[ViewCodes], codes: "ViewCodeSet", shown: "NDArray[
         rows = slice(number * codes.views, (number + 1) * codes.views)
         name = f"sheet-{shape}.png" if shape else "sheet.png"
         Image.fromarray(code_sheet(shown[rows], codes.codes[rows])).save(out.path / name)
-
-
-def estimate_pose(network: "Network", images: "NDArray[np.uint8]") -> "PoseEstimates":
-    """Pose of images by the annotator network."""
-    from ganfoundry.views import PoseEstimates
-
-    found = network.annotate(images)
-    return PoseEstimates(
-        azimuth=found.azimuth,
-        elevation=found.elevation,
-        distance=found.distance,
-        confidence=found.azimuth_confidence,
-        area=found.area,
-        quality=found.part_confidence,
-        shape=found.body_probabilities,
-        colour=found.paint,
-    )
 
 
 def read_bins(path: Path) -> dict[int, int]:

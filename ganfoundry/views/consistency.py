@@ -10,6 +10,8 @@ from ganfoundry.views.codes import azimuth_bin
 
 Floats = NDArray[np.float64]
 
+_LEAST_SATURATION, _LEAST_VALUE = 0.3, 0.15  # of a colour whose hue means something
+
 
 @dataclass(frozen=True)
 class ViewConsistency:
@@ -80,6 +82,41 @@ def agreement(classes: ArrayLike) -> tuple[float, float]:
     """
     table = np.asarray(classes)
     return _plurality(table), _plurality(table.T)
+
+
+def hue_kept(paint: ArrayLike, tolerance: float) -> tuple[float, float]:
+    """Share of views whose hue stays near the object's, among objects that have a hue.
+
+    Parameters
+    ----------
+    paint : (contents, views, 3)
+        RGB in [0, 1]. An object's own colour is the median over its views, channel by channel; it has a hue where its
+        HSV saturation is above 0.3 and its value above 0.15.
+    tolerance : float
+        Degrees on the colour circle.
+
+    Returns
+    -------
+    (float, float)
+        Share kept (not a number if no object has a hue), and the share of objects that have one.
+    """
+    table = np.clip(np.asarray(paint, np.float64), 0, 1)
+    own = np.median(table, axis=1, keepdims=True)
+    saturation = (own.max(2) - own.min(2)) / np.maximum(own.max(2), 1e-9)
+    coloured = ((saturation > _LEAST_SATURATION) & (own.max(2) > _LEAST_VALUE))[:, 0]
+    if not coloured.any():
+        return float("nan"), 0.0
+    gap = np.abs(angle_difference(_hue(table), _hue(own)))[coloured]
+    return float((gap <= tolerance).mean()), float(coloured.mean())
+
+
+def _hue(rgb: Floats) -> Floats:
+    """Angle (...) in degrees of colours (..., 3) on the colour circle: red 0, green 120, blue 240; grey: 0."""
+    red, green, blue = np.moveaxis(rgb, -1, 0)
+    chroma = np.maximum(rgb.max(-1) - rgb.min(-1), 1e-9)
+    sector = rgb.argmax(-1)
+    parts = [(green - blue) / chroma % 6, (blue - red) / chroma + 2, (red - green) / chroma + 4]
+    return np.asarray(60 * np.choose(sector, parts))
 
 
 def _plurality(rows: NDArray[np.integer]) -> float:

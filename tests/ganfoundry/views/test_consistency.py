@@ -1,7 +1,9 @@
+import colorsys
+
 import numpy as np
 import pytest
 
-from ganfoundry.views.consistency import agreement, variance_shares, view_consistency
+from ganfoundry.views.consistency import _hue, agreement, hue_kept, variance_shares, view_consistency
 
 
 def test_steady_spread_and_turning_codes():
@@ -34,3 +36,22 @@ def test_agreement():
     assert agreement(by_content) == (1, pytest.approx(1 / 3))
     assert agreement(by_content.T) == (pytest.approx(1 / 3), 1)
     assert agreement([[0, 0, 0, 1], [2, 2, 1, 1]]) == (pytest.approx((0.75 + 0.5) / 2), pytest.approx(0.625))
+
+
+def test_hue_is_the_angle_on_the_colour_circle():
+    rng = np.random.default_rng(0)
+    colours = rng.uniform(0, 1, (50, 3))
+    expected = [colorsys.rgb_to_hsv(*colour)[0] * 360 for colour in colours]
+    np.testing.assert_allclose(_hue(colours) % 360, expected, atol=1e-6)
+
+
+def test_hue_kept_counts_views_near_the_objects_own_hue():
+    red, orange, white = [0.8, 0.1, 0.1], [0.8, 0.5, 0.1], [0.9, 0.9, 0.9]
+    share, coloured = hue_kept([[red, red, red, orange], [red, red, red, red], [white, white, white, red]], 20)
+    assert (share, coloured) == (7 / 8, pytest.approx(2 / 3))
+    assert hue_kept([[red, red, red, orange]], 40)[0] == 1
+    magenta, scarlet = [0.8, 0.1, 0.2], [0.8, 0.2, 0.1]  # either side of hue 0
+    assert hue_kept([[magenta, red, scarlet]], 20)[0] == 1
+    share, coloured = hue_kept([[white, white]], 20)
+    assert np.isnan(share)
+    assert coloured == 0
