@@ -11,6 +11,7 @@ It may also begin from a finished generator with its discriminator, which is gro
 --start cars-64
 """
 
+import json
 import shlex
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -55,6 +56,14 @@ class Config:
     style_mixing: float = param(0.9, "Share of images with two codes.", min=0.0, max=1.0)
     mirror: bool = param(True, "Show half of the images mirrored.")
     augment: str = param("none", "Augmentations for few images: any of colour,translation,cutout.")
+    augment_target: float = param(
+        0.0, "Adapt how often they are applied: 0.6 is usual; 0: always apply them.", min=0.0, max=0.99
+    )
+    update: str = param(
+        "alternating",
+        "Whether the networks take turns, or learn at once from the same generated images, which is faster.",
+        choices=("alternating", "simultaneous"),
+    )
     ema_kimg: float = param(5.0, "Half-life of the averaged generator, thousands of images.", min=0.001)
     precision: str = param("bf16", "Of feature maps.", choices=("bf16", "fp32"))
     seed: int = param(0, "Seed of renders, weights and everything drawn.", min=0)
@@ -65,20 +74,40 @@ class Config:
     device: str = param("auto", "Where to train.", choices=("auto", "cpu", "cuda"))
     checkpoint_minutes: float = param(5.0, "Minutes from one checkpoint to the next.", min=0.01)
     sample_kimg: float = param(20.0, "Thousands of images from one grid of samples to the next.", min=0.001)
+    fd_samples: int = param(
+        0,
+        "Samples of the Frechet distance that is taken at each grid; the best snapshot is the result. 0: none.",
+        min=0,
+    )
+    fd_features: str = param(
+        "annotator",
+        "Features it is taken in: of our network for cars, or of ImageNet.",
+        choices=("annotator", "imagenet"),
+    )
+    patience_kimg: float = param(
+        0.0, "Stop after so many thousands of images without a lower Frechet distance; 0: do not.", min=0.0
+    )
+    tensorboard: bool = param(False, "Write TensorBoard's event files, too, into track/.")
 
 
 def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
     """Render or read the images, train, and write generator, discriminator and card."""
+    from ganfoundry.gan.train_board import require_tensorboard
     from ganfoundry.gan.train_config import TrainingConfig
-    from ganfoundry.gan.training import train, write_gan
+    from ganfoundry.gan.train_log import out_of_patience, read_log
+    from ganfoundry.gan.training import continues_at, train, write_gan
 
     names = {field.name for field in fields(TrainingConfig)}
     recipe = TrainingConfig(**{name: value for name, value in asdict(config).items() if name in names})
+    if config.tensorboard:
+        require_tensorboard()
     if config.images is None:
         images, data = _rendered(config, out, ctx)
     else:
         images, data = _collected(config, config.images, out, ctx)
-    shown = 0
+    shown = continues_at(out.path)
+    if shown:
+        ctx.log(f"continuing after {shown:,} of {config.kimg * 1000:,.0f} images")
     with ctx.progress("Training", round(config.kimg * 1000)) as bar:
 
         def advance(total: int) -> None:
@@ -87,7 +116,13 @@ def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
             shown = total
 
         state = train(recipe, images, out.path, start=config.start, on_progress=advance)
-    write_gan(out.path, state, data, _command(config), config.start)
+    why = out_of_patience(read_log(out.path), config.patience_kimg)
+    if why:
+        ctx.log(f"stopped early: {why}")
+    best = write_gan(out.path, state, data, _command(config), config.start)
+    if best is not None:
+        out.figure("best_snapshot", best.name)
+        out.figure("fd", best.fd)
     out.figure("images_shown", state.images)
     out.figure("hours", round(state.seconds / 3600, 3))
     out.figure("images_per_second", round(state.images / max(state.seconds, 1e-9), 1))
@@ -105,6 +140,7 @@ def _rendered(config: Config, out: Writer[Gan], ctx: Context) -> tuple[Path, dic
     images = assemble_parts(folder)
     check_world(folder)
     description = f"{config.num_images} renders of the {config.world} world at {config.resolution} px"
+    (out.path / "images.json").write_text(json.dumps({"description": description}), "utf-8")
     return images, {"description": description, "seed": config.seed, "sha256": file_sha256(images)}
 
 

@@ -230,12 +230,11 @@ def test_run_writes_samples_snapshots_log_and_few_checkpoints(tmp_path: Path, im
     assert shown == list(range(8, 81, 8))
     assert len(checkpoints(out / "checkpoints")) == 3
     assert sorted(path.name for path in (out / "samples").iterdir()) == [
-        "kimg-000000-psi0.7.png",
-        "kimg-000000-psi1.0.png",
+        f"kimg-000000.0{images}-psi{psi}.png" for images in (40, 80) for psi in ("0.7", "1.0")
     ]
-    with Image.open(out / "samples" / "kimg-000000-psi1.0.png") as picture:
+    with Image.open(out / "samples" / "kimg-000000.080-psi1.0.png") as picture:
         assert picture.size == (12 * 18 - 2, 8 * 18 - 2)
-    snapshot = load_gan(out / "snapshots" / "kimg-000000")
+    snapshot = load_gan(out / "snapshots" / "kimg-000000.080")
     assert snapshot.discriminator is not None
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8, 10]
