@@ -1,0 +1,207 @@
+"""Inversion of pictures that the generator never saw: how near the results come, and whether parts stay where they are.
+
+    python -m benchmarks.inversion [--gan cars-64] [--groups 3] [--group-size 8] [--steps 100] [--picture FILE]
+
+The pictures are renders of the cars world from seeds that no training draws, so their part maps are exact; the shipped
+annotator reads the parts of the reconstructions. Its own agreement on the renders themselves is what can be reached.
+Mean and standard error are over groups of pictures. A second table inverts the generator's own samples, whose w is
+known. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ganfoundry.data.seeds import EVALUATION, sample_integer
+from ganfoundry.gan.checkpoints import LoadedGan, load_gan
+from ganfoundry.gan.inversion import (
+    Encoder,
+    Inversions,
+    Objective,
+    Optimisation,
+    Tuning,
+    WSpace,
+    invert,
+    psnr,
+    tune_generator,
+)
+from ganfoundry.gan.inversion.encoder_training import EncoderRecipe, train_encoder
+from ganfoundry.gan.inversion.optimisation import to_network
+from ganfoundry.gan.latents import content_codes
+from ganfoundry.labels.synthesis import to_uint8
+from ganfoundry.metrics import mean_iou, pixel_accuracy
+from ganfoundry.pictures import grid, png_bytes
+from ganfoundry.worlds import get_world
+from ganfoundry.worlds.annotator import Annotator
+from ganfoundry.worlds.annotator_data import render_samples
+
+Images = NDArray[np.uint8]
+LEVEL = "parts12"
+
+
+def seeds(root: int, count: int) -> list[int]:
+    """Seeds of pictures that no training draws."""
+    return [sample_integer(root, EVALUATION, index) for index in range(count)]
+
+
+def methods(
+    gan: LoadedGan, encoder: Encoder, options: argparse.Namespace
+) -> dict[str, Callable[[Images], tuple[Images, Inversions]]]:
+    """Name -> function from pictures to reconstructions and what was found."""
+    wspace, objective = encoder.wspace, Objective.of(gan)
+
+    def optimised(space: str, steps: int, start: Encoder | None) -> Callable[[Images], tuple[Images, Inversions]]:
+        def run(images: Images) -> tuple[Images, Inversions]:
+            chosen = Optimisation("W+" if space == "W+" else "W", steps)
+            found = invert(gan, images, encoder=start, options=chosen, objective=objective, wspace=wspace)
+            return found.images, found
+
+        return run
+
+    def pivotal(images: Images) -> tuple[Images, Inversions]:
+        _, found = optimised("W", options.steps, encoder)(images)
+        tuning, made = Tuning(steps=options.tuning_steps), []
+        for picture, w in zip(images, found.w, strict=True):
+            tuned = tune_generator(gan.generator, objective, to_network(picture[None]), w[None], tuning, wspace=wspace)
+            with torch.no_grad():
+                made.append(to_uint8(tuned.synthesis(w[None]))[0])
+        return np.stack(made), found
+
+    return {
+        "encoder alone": optimised("W", 0, encoder),
+        "W from the mean": optimised("W", options.steps, None),
+        "W from the encoder": optimised("W", options.steps, encoder),
+        "W+ from the encoder": optimised("W+", options.steps, encoder),
+        "pivotal tuning": pivotal,
+    }
+
+
+def summary(values: list[float]) -> tuple[float, float]:
+    """Mean and standard error over groups."""
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def measure_renders(
+    gan: LoadedGan, encoder: Encoder, options: argparse.Namespace
+) -> tuple[dict[str, dict[str, float]], Images]:
+    """Print the table of renders; returns figures by method, and all pictures side by side."""
+    world, annotator = get_world("cars"), Annotator.load(None)
+    count = options.groups * options.group_size
+    renders = render_samples(world, seeds(options.seed, count), gan.generator.config.resolution)
+    table, classes = world.schema.merge(LEVEL), len(world.schema.names(LEVEL))
+    truth = table[renders.parts]
+
+    def kept(images: Images, rows: slice) -> tuple[float, float]:
+        parts = table[annotator.annotate(images).parts]
+        return pixel_accuracy(truth[rows], parts), mean_iou(truth[rows], parts, classes)
+
+    groups = [slice(first, first + options.group_size) for first in range(0, count, options.group_size)]
+    print(f"{count} unseen renders, {options.steps} steps, {options.tuning_steps} of tuning; level {LEVEL}")
+    print(f"{'':22s} {'PSNR dB':>14s} {'labels kept':>16s} {'mIoU':>16s} {'distance':>9s} {'s/image':>8s}")
+    figures: dict[str, dict[str, float]] = {}
+    own = [kept(renders.image[rows], rows) for rows in groups]
+    _line(figures, "the render itself", {"labels": [a for a, _ in own], "miou": [b for _, b in own]})
+    shown = [renders.image]
+    for name, run in methods(gan, encoder, options).items():
+        start, values = time.process_time(), {"psnr": [], "labels": [], "miou": [], "distance": []}
+        made = []
+        for rows in groups:
+            images, found = run(renders.image[rows])
+            labels, miou = kept(images, rows)
+            values["psnr"].append(float(psnr(images, renders.image[rows]).mean()))
+            values["labels"].append(labels)
+            values["miou"].append(miou)
+            values["distance"].append(float(found.distance.mean()))
+            made.append(images)
+        _line(figures, name, values, (time.process_time() - start) / count)
+        shown.append(np.concatenate(made))
+    return figures, np.stack(shown, axis=1)
+
+
+def measure_samples(gan: LoadedGan, encoder: Encoder, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Print the table of the generator's own samples, whose w is known."""
+    w = content_codes(gan.generator, seeds(options.seed, options.samples), 0.7)
+    with torch.no_grad():
+        images = to_uint8(gan.generator.synthesis(w))
+    print(f"\n{len(w)} samples of the generator at psi 0.7; w error in units of the spread of w")
+    figures = {}
+    for name in ("encoder alone", "W from the mean", "W from the encoder"):
+        _, found = methods(gan, encoder, options)[name](images)
+        error = float((found.w - w).norm(dim=1).mean()) / encoder.wspace.spread
+        figures[name] = {"psnr": round(float(found.psnr.mean()), 3), "w_error": round(error, 4)}
+        print(f"{name:22s} {figures[name]['psnr']:8.2f} dB   w error {error:6.3f}")
+    return figures
+
+
+def _line(
+    figures: dict[str, dict[str, float]], name: str, values: dict[str, list[float]], seconds: float | None = None
+) -> None:
+    entry, cells = {}, []
+    for key, width in (("psnr", 14), ("labels", 16), ("miou", 16), ("distance", 9)):
+        if key not in values:
+            cells.append(" " * width)
+            continue
+        mean, error = summary(values[key])
+        entry |= {key: round(mean, 4), f"{key}_error": round(error, 4)}
+        digits = 2 if key in ("psnr", "distance") else 4
+        cells.append(f"{mean:.{digits}f}{'' if key == 'distance' else f' ±{error:.{digits}f}'}".rjust(width))
+    if seconds is not None:
+        entry["seconds"] = round(seconds, 3)
+        cells.append(f"{seconds:8.2f}")
+    figures[name] = entry
+    print(f"{name:22s} {' '.join(cells)}", flush=True)
+
+
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    """Train the encoder unless one is given, print both tables, return the figures."""
+    gan = load_gan(options.gan)
+    if options.encoder is None:
+        recipe = EncoderRecipe(steps=options.encoder_steps)
+        start = time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            encoder = train_encoder(gan, recipe, folder=Path(folder), wspace=WSpace.of(gan.generator))
+        print(f"encoder: {recipe.steps} steps, {time.process_time() - start:.0f} s of one core\n")
+    else:
+        encoder = Encoder.load(options.encoder)
+        encoder.check_generator(gan.sha256)
+    renders, shown = measure_renders(gan, encoder, options)
+    if options.picture is not None:
+        columns = shown.shape[1]
+        options.picture.write_bytes(png_bytes(grid(shown.reshape(-1, *shown.shape[2:]), 2 * columns, scale=2)))
+    return {
+        "gan": gan.sha256[:12],
+        "images": len(shown),
+        "steps": options.steps,
+        "level": LEVEL,
+        "renders": renders,
+        "samples": measure_samples(gan, encoder, options),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gan", default="cars-64", help="shipped name, folder or file")
+    parser.add_argument("--groups", type=int, default=3)
+    parser.add_argument("--group-size", type=int, default=8)
+    parser.add_argument("--samples", type=int, default=8, help="of the generator's own")
+    parser.add_argument("--steps", type=int, default=Optimisation.steps)
+    parser.add_argument("--tuning-steps", type=int, default=Tuning.steps)
+    parser.add_argument("--encoder", type=Path, default=None, help="folder of a trained encoder, of outputs/cache")
+    parser.add_argument("--encoder-steps", type=int, default=EncoderRecipe.steps)
+    parser.add_argument("--picture", type=Path, default=None, help="PNG to write all reconstructions to")
+    parser.add_argument("--seed", type=int, default=4000)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(json.dumps(measure(options)))
+
+
+if __name__ == "__main__":
+    main()
