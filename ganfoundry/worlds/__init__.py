@@ -7,7 +7,7 @@ from ganfoundry.worlds.base import Sample, World
 
 
 def get_world(name: str) -> World:
-    """Return the world of a name ("cars").
+    """Return the world of a name ("cars", "faces").
 
     Raises
     ------
@@ -18,7 +18,11 @@ def get_world(name: str) -> World:
         from ganfoundry.worlds.cars import CarWorld
 
         return CarWorld()
-    raise InputError(f"no world is called {name!r}; choose one of: cars")
+    if name == "faces":
+        from ganfoundry.worlds.faces import FaceWorld
+
+        return FaceWorld()
+    raise InputError(f"no world is called {name!r}; choose one of: cars, faces")
 
 
 __all__ = ["Sample", "World", "get_world"]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ganfoundry.labels.schema import PartSchema
 from ganfoundry.render.camera import Camera
 from ganfoundry.render.mesh import LabelledMesh
+from ganfoundry.worlds.shading import DirectionalLight, Light
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,10 @@ class Sample:
         Metres along the viewing axis, 0 on the background.
     normals : ndarray, float32 (R, R, 3)
         Unit, in the frame of the object they belong to, facing the camera's side; 0 on the background.
+    albedo : ndarray, float32 (R, R, 3)
+        Unshaded colours, RGB in 0..1, 0 on the background.
+    light : Light or DirectionalLight
+        The light of the image. Faces have a `DirectionalLight`, with which albedo and normals give the image.
     camera : Camera
         The camera of the image.
     attributes : list of dict
@@ -47,6 +52,8 @@ class Sample:
     keypoints: npt.NDArray[np.float32]
     depth: npt.NDArray[np.float32]
     normals: npt.NDArray[np.float32]
+    albedo: npt.NDArray[np.float32]
+    light: Light | DirectionalLight
     camera: Camera
     attributes: list[dict[str, Any]]
     mesh: LabelledMesh

@@ -32,7 +32,7 @@ class Scene:
     """Cars, the camera and the height of the ground; `kind` is one of `KINDS`."""
 
     kind: str
-    placed: list[Placed]
+    placed: list[Placed[Car]]
     camera: Camera
     ground: float
 
@@ -121,7 +121,7 @@ def _place(rng: np.random.Generator, resolution: int, cars: list[Car]) -> Scene:
     camera = Camera(0.0, elevation, distance, FOV, (0.0, 0.75, 0.0), resolution)
     _, height, depth = camera.position
     reach = math.tan(math.radians(0.5 * FOV))
-    placed: list[Placed] = []
+    placed: list[Placed[Car]] = []
     for car in cars:
         spread = 1.0
         while True:
@@ -136,16 +136,16 @@ def _place(rng: np.random.Generator, resolution: int, cars: list[Car]) -> Scene:
     return Scene("several", placed, camera, 0.0)
 
 
-def _corners(placed: Placed) -> Array:
+def _corners(placed: Placed[Car]) -> Array:
     """Corners of a car's place on the ground, (4, 2) as x, z, with a margin of 0.15 m."""
-    half = np.abs(placed.car.mesh.vertices).max(0) + 0.15
+    half = np.abs(placed.thing.mesh.vertices).max(0) + 0.15
     box = np.array(
         [[half[0], 0.0, half[2]], [-half[0], 0.0, half[2]], [-half[0], 0.0, -half[2]], [half[0], 0.0, -half[2]]]
     )
     return placed.to_world(box)[:, [0, 2]]
 
 
-def _overlap(first: Placed, second: Placed) -> bool:
+def _overlap(first: Placed[Car], second: Placed[Car]) -> bool:
     """Whether the places of two cars overlap (separating axes)."""
     a, b = _corners(first), _corners(second)
     for box in (a, b):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
@@ -29,6 +30,24 @@ class Light:
     sky: tuple[float, float, float]
     horizon: tuple[float, float, float]
     ground: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class DirectionalLight:
+    """Light of one direction over an even ambient light: image = albedo (ambient + diffuse max(0, n . direction)).
+
+    This is the shading of Unsup3d (Wu, Rupprecht and Vedaldi 2020, eq. 2). `direction` is a unit vector towards the
+    light in world coordinates.
+    """
+
+    direction: tuple[float, float, float]
+    diffuse: float
+    ambient: float
+
+    def shading(self, normals: npt.NDArray[np.floating]) -> Array:
+        """Factor of the albedo for unit world normals (..., 3): (...), from `ambient` to `ambient + diffuse`."""
+        cosine = np.asarray(normals, dtype=np.float64) @ np.array(self.direction)
+        return np.asarray(self.ambient + self.diffuse * np.maximum(cosine, 0.0))
 
 
 @dataclass(frozen=True)
@@ -162,7 +181,11 @@ _KINDS = ("plain", "gradient", "horizon", "noise")
 
 
 def draw_background(
-    camera: Camera, background: Background, light: Light, ground: float, footprints: list[Footprint]
+    camera: Camera,
+    background: Background,
+    light: Light | DirectionalLight,
+    ground: float = 0.0,
+    footprints: Sequence[Footprint] = (),
 ) -> Array:
     """Image of the background with the objects' shadows, float64 (R, R, 3) in 0..1.
 
@@ -174,9 +197,10 @@ def draw_background(
         What to draw.
     ground : float
         Height of the ground plane, metres.
-    footprints : list of Footprint
-        One an object.
+    footprints : sequence of Footprint
+        One an object that throws a shadow on the ground.
     """
+    sun, strength = (light.sun, light.sun_strength) if isinstance(light, Light) else (light.direction, light.diffuse)
     size = camera.resolution
     out = np.empty((size, size, 3))
     right, down, forward = camera.rotation
@@ -185,8 +209,8 @@ def draw_background(
     feet = np.array([[f.x, f.z, f.half_width, f.half_length, f.yaw, f.height] for f in footprints]).reshape(-1, 6)
     _background(
         out, corner, 2.0 * reach * right, 2.0 * reach * down, camera.position, ground, _KINDS.index(background.kind),
-        np.array(background.top), np.array(background.bottom), background.noise, feet, np.array(light.sun),
-        0.30 * min(light.sun_strength, 1.0),
+        np.array(background.top), np.array(background.bottom), background.noise, feet, np.array(sun),
+        0.30 * min(strength, 1.0),
     )  # fmt: skip
     return out
 

@@ -74,7 +74,7 @@ def test_render_scene_draws_the_scene_of_its_seed(plans):
         sample = WORLD.render_scene(seed, 64, supersample=1)
         assert sample.camera == plans[seed].camera
         assert len(sample.attributes) <= len(plans[seed].placed)
-        assert len(sample.mesh.faces) == sum(len(placed.car.mesh.faces) for placed in plans[seed].placed)
+        assert len(sample.mesh.faces) == sum(len(placed.thing.mesh.faces) for placed in plans[seed].placed)
 
 
 def test_a_nearer_car_hides_a_farther_one():
@@ -152,7 +152,7 @@ def test_cut_cars_are_cut_and_the_rest_is_inside(plans):
         if scene.kind != "cut":
             continue
         found += 1
-        mesh = scene.placed[0].car.mesh
+        mesh = scene.placed[0].thing.mesh
         wide = replace(scene.camera, resolution=192, fov=2 * np.degrees(np.arctan(3 * np.tan(np.radians(13.0)))))
         all_of_it = rasterise(mesh.vertices, mesh.faces, wide).face >= 0
         share = all_of_it[64:128, 64:128].sum() / all_of_it.sum()
