@@ -20,12 +20,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from benchmarks import views
+from benchmarks.views import rounded, view_control
 from ganfoundry import weights
 from ganfoundry.data.seeds import EVALUATION, sample_integer
 from ganfoundry.detect.backends import Detector, open_detector
@@ -38,18 +39,22 @@ from ganfoundry.gan.quality_features import AnnotatorFeatures, FeatureExtractor,
 from ganfoundry.gan.train_data import assemble_parts, check_world, render_part, render_tasks
 from ganfoundry.labels.synthesis import images_and_features, single_thread
 from ganfoundry.pictures import grid, png_bytes
+from ganfoundry.views import ViewCodeSet
+from ganfoundry.worlds.annotator import Annotator
 
 Images = NDArray[np.uint8]
 Figures = dict[str, float | int | str | None]
 SAMPLES, QUICK_SAMPLES = 5000, 1000
 IMAGENET_SAMPLES = 2000  # of each set: the network is large
 DETECTED = 500  # images of each set that the detector looks at
+VIEW_CONTENTS = 100  # objects that every viewpoint code is measured on
 GROUPS = 3
 CHUNK = 256
 SEED = sample_integer(0, EVALUATION, 0)
 """Root seed of the renders: 63 bits that no one gives to a training by hand."""
 NAMES = {"": "psi 1", "_psi07": "psi 0.7", "_floor": "unseen renders", "_blurred": "blurred renders"}
 """Sets of images: suffix of their figures, and words."""
+COLUMNS = (("fd", 2), ("precision", 3), ("recall", 3))  # figures of a set, and their decimals
 
 
 class Progress:
@@ -66,7 +71,7 @@ class Progress:
             print(f"{self.label}: {self.done:,} of {self.total:,}", file=sys.stderr, flush=True)
 
 
-def chunked(label: str, total: int, make: Callable[[slice], NDArray]) -> NDArray:
+def chunked(label: str, total: int, make: Callable[[slice], NDArray[Any]]) -> NDArray[Any]:
     """Join what `make` gives for consecutive rows, with progress."""
     progress, pieces = Progress(label, total), []
     for first in range(0, total, CHUNK):
@@ -84,7 +89,8 @@ def renders(world: str, resolution: int, count: int) -> Images:
         progress.advance(render_part(task))
     path = assemble_parts(folder)
     check_world(folder)
-    return np.load(path, mmap_mode="r")
+    images: Images = np.load(path, mmap_mode="c")  # writable in memory, as torch wants; the file stays as it is
+    return images
 
 
 def samples(loaded: LoadedGan, count: int, truncation: float) -> Images:
@@ -143,23 +149,23 @@ def single_objects(detector: Detector, sets: Mapping[str, Images]) -> Figures:
     return figures
 
 
-def view_figures(options: argparse.Namespace, world: str, note: Callable[[str], None]) -> Figures:
+def view_figures(options: argparse.Namespace, loaded: LoadedGan, world: str, note: Callable[[str], None]) -> Figures:
     """What benchmarks.views measures, or nothing if there are no viewpoint codes of this generator."""
-    nothing: Figures = {"azimuth_std_median": None, "azimuth_bins": None}
-    codes = options.codes or Path("annotations") / world / "views"
-    if not codes.is_dir():
-        note(f"view control skipped: there are no viewpoint codes in {codes}")
-        return nothing
-    contents, own = (20, 50) if options.quick else (100, 300)
+    folder = options.codes or Path("annotations") / world / "views"
+    contents = VIEW_CONTENTS // 5 if options.quick else VIEW_CONTENTS
+    print("measuring view control", file=sys.stderr, flush=True)
     try:
-        folder = weights.path(f"{world}-annotator")
-        table = argparse.Namespace(gan=options.gan, codes=codes, annotator=folder, contents=contents, renders=own)
-        table.truncation, table.seed = 0.7, 1000
-        print()
-        return {**views.measure(table)}
+        if not folder.is_dir():
+            raise InputError(f"there are no viewpoint codes in {folder}; make some with annotate-views")
+        codes, annotator = ViewCodeSet.load(folder), Annotator.load(weights.path(f"{world}-annotator"))
+        figures, _ = view_control(loaded, codes, annotator, contents, truncation=0.7, seed=1000)
     except InputError as error:
         note(f"view control skipped: {error}")
-        return nothing
+        return {"azimuth_std_median": None, "azimuth_bins": None}
+    print(f"\nview control, codes of {folder}")
+    for name, value in rounded(figures).items():
+        print(f"{name:<32}{value:>10}")
+    return {**figures}
 
 
 def world_of(loaded: LoadedGan) -> str:
@@ -212,17 +218,17 @@ def evaluate(options: argparse.Namespace) -> Figures:
     else:
         note(f"no detector of the {world} world ships: objects are not counted")
         figures["single_object"] = None
-    figures |= view_figures(options, world, note)
+    figures |= view_figures(options, loaded, world, note)
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
 
 
 def show(extractor: FeatureExtractor, figures: Figures, count: int) -> Figures:
     """Print the table of one kind of features and return the figures."""
     print(f"\n{extractor.name} features ({extractor.dim}), {count:,} against {count:,} (groups of {count // GROUPS:,})")
-    print(f"{'':<16}{'FD':<26}{'precision':<26}{'recall':<26}")
+    print(f"{'':<16}{'FD':<28}{'precision':<26}{'recall'}")
     for suffix, words in NAMES.items():
-        cells = (cell(figures, name + suffix, digits) for name, digits in (("fd", 2), ("precision", 3), ("recall", 3)))
-        print(f"{words:<16}{''.join(f'{text:<26}' for text in cells)}".rstrip())
+        fd, precision, recall = (cell(figures, name + suffix, digits) for name, digits in COLUMNS)
+        print(f"{words:<16}{fd:<28}{precision:<26}{recall}")
     return figures
 
 
