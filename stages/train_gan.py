@@ -59,6 +59,11 @@ class Config:
     augment_target: float = param(
         0.0, "Adapt how often they are applied: 0.6 is usual; 0: always apply them.", min=0.0, max=0.99
     )
+    discriminator: str = param(
+        "stylegan2",
+        "StyleGAN2's, or heads on frozen ImageNet features (optional packages; no R1).",
+        choices=("stylegan2", "projected"),
+    )
     update: str = param(
         "alternating",
         "Whether the networks take turns, or learn at once from the same generated images, which is faster.",

@@ -1,7 +1,8 @@
-"""Losses and regularisers of StyleGAN2 as pure functions.
+"""Losses and regularisers of StyleGAN2, and the hinge losses of the projected discriminator, as pure functions.
 
 Goodfellow et al. 2014 (the non-saturating loss), Mescheder et al. 2018 (R1, equation 9), Karras et al. 2020
 "Analyzing and improving the image quality of StyleGAN" (path length, equation 4; lazy regularisation, appendix B).
+Lim and Ye 2017 (arXiv:1705.02894) and Sauer et al. 2021 (arXiv:2111.01007, equation 2): hinge losses.
 """
 
 import math
@@ -31,6 +32,28 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         What the discriminator says of real and of generated images.
     """
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
+    """Hinge loss of the generator: minus the logits, summed over heads, averaged over images.
+
+    Parameters
+    ----------
+    fake_logits : (N, heads) float
+        What each head of the discriminator says of generated images.
+    """
+    return -fake_logits.sum(dim=1).mean()
+
+
+def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Hinge loss of the discriminator: what real logits lack to 1 and fake ones to -1, summed over heads.
+
+    Parameters
+    ----------
+    real_logits, fake_logits : (N, heads) float
+        What each head says of real and of generated images.
+    """
+    return (F.relu(1 - real_logits) + F.relu(1 + fake_logits)).sum(dim=1).mean()
 
 
 def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:

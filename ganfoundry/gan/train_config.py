@@ -8,8 +8,17 @@ from ganfoundry.gan.augment import parse_policy
 
 GROUP_SIZE = 4  # images that the discriminator's minibatch standard deviation compares
 UPDATES = ("alternating", "simultaneous")
+DISCRIMINATORS = ("stylegan2", "projected")
 # Options that a checkpoint's tensors depend on: never to be changed.
-ARCHITECTURE = {"resolution", "z_dim", "w_dim", "mapping_layers", "generator_channels", "discriminator_channels"}
+ARCHITECTURE = {
+    "resolution",
+    "z_dim",
+    "w_dim",
+    "mapping_layers",
+    "generator_channels",
+    "discriminator_channels",
+    "discriminator",
+}
 # Options that may differ between a run and its continuation: they decide when it ends and how it is computed.
 FREE_OPTIONS = {"kimg", "minutes", "processes", "device", "checkpoint_minutes", "sample_kimg", "log_steps"}
 FREE_OPTIONS |= {"fd_samples", "fd_features", "patience_kimg", "tensorboard"}
@@ -44,6 +53,7 @@ class TrainingConfig:
     mirror: bool = True
     augment: str = "none"
     augment_target: float = 0.0  # share of real logits above zero, minus those below, that the strength is steered to
+    discriminator: str = "stylegan2"  # "projected": heads on frozen ImageNet features, hinge losses, no R1
     update: str = "alternating"  # "simultaneous": both networks learn from one batch of generated images
     ema_kimg: float = 5.0
     ema_rampup: float = 0.05
@@ -81,6 +91,10 @@ class TrainingConfig:
             not self.augment_target or bool(parse_policy(self.augment)),
             "augment_target steers how often --augment is applied; name augmentations, e.g. colour,translation,cutout",
         )
+        _require(
+            self.discriminator in DISCRIMINATORS,
+            f"discriminator is {self.discriminator!r}, use {' or '.join(DISCRIMINATORS)}",
+        )
         _require(self.update in UPDATES, f"update is {self.update!r}, use {' or '.join(UPDATES)}")
         _require(self.precision in ("bf16", "fp32"), f"precision is {self.precision!r}, use bf16 or fp32")
         unit = GROUP_SIZE * self.processes
@@ -89,6 +103,11 @@ class TrainingConfig:
             f"batch {self.batch} is not a multiple of {unit} ({GROUP_SIZE} images of one standard deviation group for "
             f"each of {self.processes} processes)",
         )
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the discriminator's gradient at real images is penalised (R1); a projected one's never is."""
+        return self.discriminator == "stylegan2" and self.r1_gamma > 0 and self.r1_interval > 0
 
 
 def _require(condition: bool, complaint: str) -> None:

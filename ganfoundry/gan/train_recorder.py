@@ -137,7 +137,9 @@ class Recorder:
                 if self.board is not None:
                     self.board.picture(self.state.images, f"samples/psi{psi:.1f}", picture)
             card = {"images": self.state.images, "step": self.state.step}
-            save_gan(self.out / "snapshots" / name, self.state.average, self.state.discriminator, card, half=True)
+            save_gan(
+                self.out / "snapshots" / name, self.state.average, self.state.exported_discriminator, card, half=True
+            )
             if self.config.fd_samples:
                 self._measure(name)
             self._report()

@@ -46,10 +46,10 @@ class TrainingState:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.generator = Generator(generator_config(config)).to(device)
-            self.discriminator = Discriminator(discriminator_config(config)).to(device)
+            self.discriminator = make_discriminator(config).to(device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.generator_adam = self._adam(self.generator, config.path_interval if config.path_weight else 0)
-        self.discriminator_adam = self._adam(self.discriminator, config.r1_interval if config.r1_gamma else 0)
+        self.discriminator_adam = self._adam(self.discriminator, config.r1_interval if config.penalised else 0)
         self.path_length = torch.zeros((), device=device)
         self.augment_p = torch.full((), 0.0 if config.augment_target else 1.0, device=device)
         self.real_sign = torch.zeros((), device=device)  # summed since augment_p last moved
@@ -60,6 +60,11 @@ class TrainingState:
     def _adam(self, network: nn.Module, interval: int) -> torch.optim.Adam:
         rate, betas = lazy_adam(self.config.learning_rate, interval)
         return torch.optim.Adam(network.parameters(), rate, betas, eps=1e-8, fused=True)
+
+    @property
+    def exported_discriminator(self) -> Discriminator | None:
+        """The discriminator where it can be written beside the generator; projected heads live in checkpoints only."""
+        return self.discriminator if isinstance(self.discriminator, Discriminator) else None
 
     def tensors(self) -> dict[str, Tensor]:
         """Name every tensor of the state; the tensors are the live ones."""
@@ -140,16 +145,14 @@ class TrainingState:
         InputError
             If it has no discriminator, a higher resolution or other widths; the sentence names them.
         """
-        if gan.discriminator is None:
-            raise InputError(f"{gan.path} has no discriminator; training begins from both networks")
-        sources: list[tuple[nn.Module, nn.Module]] = [
-            (self.generator, gan.generator),
-            (self.average, gan.generator),
-            (self.discriminator, gan.discriminator),
-        ]
+        sources: list[tuple[nn.Module, nn.Module]] = [(self.generator, gan.generator), (self.average, gan.generator)]
+        if self.exported_discriminator is not None:
+            if gan.discriminator is None:
+                raise InputError(f"{gan.path} has no discriminator; training begins from both networks")
+            sources.append((self.discriminator, gan.discriminator))
         new: list[str] = []
         for network, source in sources:
-            new += _take_over(network, source, gan.path, above=gan.discriminator.config.resolution)
+            new += _take_over(network, source, gan.path, above=gan.generator.config.resolution)
         return sorted(set(new))
 
     def load(self, path: Path, *, same_run: bool = True) -> None:
@@ -219,6 +222,21 @@ def discriminator_config(config: TrainingConfig) -> DiscriminatorConfig:
         channels=channel_map(config.discriminator_channels, config.resolution, "discriminator_channels"),
         mbstd_group_size=GROUP_SIZE,
     )
+
+
+def make_discriminator(config: TrainingConfig) -> nn.Module:
+    """Discriminator that a recipe trains, with initial weights.
+
+    Raises
+    ------
+    InputError
+        If it is a projected one and its optional packages are not installed.
+    """
+    if config.discriminator == "projected":
+        from ganfoundry.gan.projected_discriminator import ProjectedDiscriminator
+
+        return ProjectedDiscriminator(config.resolution)
+    return Discriminator(discriminator_config(config))
 
 
 @torch.no_grad()

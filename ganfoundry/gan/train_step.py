@@ -152,7 +152,7 @@ def training_step(state: TrainingState, reals: Tensor, group: Group, *, stop: bo
     if config.update == "alternating":
         discriminator_stats, stop = discriminator_phase(step, reals, stop=stop)
         stats |= discriminator_stats
-    if config.r1_gamma and config.r1_interval and state.step % config.r1_interval == 0:
+    if config.penalised and state.step % config.r1_interval == 0:
         stats |= r1_phase(step, reals)
     state.step += 1
     state.images += config.batch
@@ -167,7 +167,7 @@ def generator_phase(step: Step) -> Stats:
     fakes = draw_fakes(step.config, state.generator, step.rows, draws)
     images = state.generator.synthesis(map_fakes(state.generator, fakes), noise=fakes.noise, dtype=step.dtype)
     logits = state.discriminator(step.augment(images, draws), dtype=step.dtype)
-    loss = losses.generator_loss(logits)
+    loss = _generator_loss(step, logits)
     _descend(step, loss, state.generator, state.generator_adam, "generator")
     state.discriminator.requires_grad_(True)
     return {"generator_loss": loss.detach()}
@@ -197,7 +197,7 @@ def discriminator_phase(step: Step, reals: Tensor, *, stop: bool) -> tuple[Stats
         images = state.generator.synthesis(map_fakes(state.generator, fakes), noise=fakes.noise, dtype=step.dtype)
     real_logits = state.discriminator(step.augment(reals, draws), dtype=step.dtype)
     fake_logits = state.discriminator(step.augment(images, draws), dtype=step.dtype)
-    loss = losses.discriminator_loss(real_logits, fake_logits)
+    loss = _discriminator_loss(step, real_logits, fake_logits)
     stop = _descend(step, loss, state.discriminator, state.discriminator_adam, "discriminator", stop=stop)
     return {"discriminator_loss": loss.detach(), **_scores(step, real_logits, fake_logits)}, stop
 
@@ -214,8 +214,8 @@ def simultaneous_phase(step: Step, reals: Tensor, *, stop: bool) -> tuple[Stats,
     shown = images.detach().requires_grad_(True)
     fake_logits = state.discriminator(step.augment(shown, draws), dtype=step.dtype)
     real_logits = state.discriminator(step.augment(reals, draws), dtype=step.dtype)
-    generator_loss = losses.generator_loss(fake_logits)
-    discriminator_loss = losses.discriminator_loss(real_logits, fake_logits)
+    generator_loss = _generator_loss(step, fake_logits)
+    discriminator_loss = _discriminator_loss(step, real_logits, fake_logits)
     (wish,) = torch.autograd.grad(generator_loss, shown, retain_graph=True)
     networks = {state.generator: state.generator_adam, state.discriminator: state.discriminator_adam}
     for adam in networks.values():
@@ -228,6 +228,18 @@ def simultaneous_phase(step: Step, reals: Tensor, *, stop: bool) -> tuple[Stats,
         adam.step()
     found = {"generator_loss": generator_loss.detach(), "discriminator_loss": discriminator_loss.detach()}
     return found | _scores(step, real_logits, fake_logits), stop
+
+
+def _generator_loss(step: Step, fake_logits: Tensor) -> Tensor:
+    if step.config.discriminator == "projected":
+        return losses.hinge_generator_loss(fake_logits)
+    return losses.generator_loss(fake_logits)
+
+
+def _discriminator_loss(step: Step, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    if step.config.discriminator == "projected":
+        return losses.hinge_discriminator_loss(real_logits, fake_logits)
+    return losses.discriminator_loss(real_logits, fake_logits)
 
 
 def _scores(step: Step, real_logits: Tensor, fake_logits: Tensor) -> Stats:

@@ -197,7 +197,7 @@ def write_gan(
     best = best_snapshot(read_log(folder)) if state.config.fd_samples else None
     if best is None:
         set_average_w(state.average)
-        save_gan(folder, state.average, state.discriminator, card, half=True)
+        save_gan(folder, state.average, state.exported_discriminator, card, half=True)
         return None
     gan = load_gan(folder / "snapshots" / best.name)
     card |= {"images": best.images, "steps": best.step, "snapshot": dataclasses.asdict(best)}
