@@ -21,6 +21,7 @@ from ganfoundry.gan.train_state import TrainingState
 from ganfoundry.pictures import Pixels, grid, spread
 from ganfoundry.report import Bar, Chart, Figure, Section, Series, render_page
 
+PSIS = ("0.7", "1.0")
 EXAMPLES = 24
 STRIPS = 12  # moments shown one below the other
 QUALITY = 90  # of the JPEGs
@@ -56,7 +57,7 @@ def write_report(out: Path, state: TrainingState, pixels: Images) -> Path:
     )
     sections = [
         _latest_section(out),
-        _history_section(out),
+        *(_history_section(out, psi) for psi in PSIS),
         _curves_section(lines, best, config.patience_kimg),
         _images_section(out, pixels),
         Section("Recipe", "Every option of the run.", header=["option", "value"], rows=_recipe(state)),
@@ -90,7 +91,7 @@ def _fitting(picture: Pixels) -> Pixels:
 
 def _latest_section(out: Path) -> Section | None:
     figures = []
-    for psi in ("0.7", "1.0"):
+    for psi in PSIS:
         for label, path in _samples(out, psi)[-1:]:
             caption = f"Unselected samples after {label}, truncation psi {psi}."
             link = f"samples/{path.name}"
@@ -98,16 +99,15 @@ def _latest_section(out: Path) -> Section | None:
     return Section("Samples", "By the averaged generator.", figures=figures) if figures else None
 
 
-def _history_section(out: Path) -> Section | None:
+def _history_section(out: Path, psi: str) -> Section | None:
     """First row of each grid, one moment below the other: a column is one latent."""
+    found = _samples(out, psi)
     strips = []
-    for psi in ("0.7", "1.0"):
-        found = _samples(out, psi)
-        for index in spread(np.arange(len(found)), STRIPS):
-            label, path = found[index]
-            strips.append(Figure(_fitting(_first_row(path)), f"{label}, psi {psi}", QUALITY, f"samples/{path.name}"))
+    for index in spread(np.arange(len(found)), STRIPS):
+        label, path = found[index]
+        strips.append(Figure(_fitting(_first_row(path)), label, QUALITY, f"samples/{path.name}"))
     text = "A column is one latent. The first row of each grid; the words to its left lead to the whole of it."
-    return Section("Samples over time", text, strips=strips) if len(strips) > 2 else None
+    return Section(f"Over time, psi {psi}", text, strips=strips) if len(strips) > 1 else None
 
 
 def _first_row(path: Path) -> Pixels:
@@ -122,8 +122,9 @@ def _curves_section(lines: Sequence[Line], best: Snapshot | None, patience_kimg:
     groups = {title: [name for name in group if name in names] for title, group in CHARTS.items()}
     shown = {name for group in groups.values() for name in group}
     groups |= {name.replace("_", " "): [name] for name in names if name not in shown}
+    mark, shown_images = best.images if best else None, (0, lines[-1]["images"] if lines else 0)
     charts = [
-        Chart(title, [_series(lines, name) for name in group], "images shown", best.images if best else None)
+        Chart(title, [_series(lines, name) for name in group], "images shown", mark, shown_images)
         for title, group in groups.items()
         if group
     ]

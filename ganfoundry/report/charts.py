@@ -42,12 +42,15 @@ class Chart:
     x_label : str
     mark : float, optional
         An x to point out with an upright line.
+    x_range : (low, high), optional
+        Ends of the x axis, for charts to be compared; those of the points otherwise.
     """
 
     title: str
     series: Sequence[Series]
     x_label: str = ""
     mark: float | None = None
+    x_range: tuple[float, float] | None = None
 
     @property
     def legend(self) -> list[tuple[int, str, str]]:
@@ -63,9 +66,10 @@ class Chart:
         """The chart, complete; every text in it is escaped."""
         lines = [_thinned(_finite(one)) for one in self.series]
         points = np.concatenate(lines)
-        ticks_x, ticks_y = (nice_ticks(*_range(points[:, axis])) for axis in (0, 1))
-        low = np.array([points[:, 0].min(), min(ticks_y[0], points[:, 1].min())])
-        high = np.array([points[:, 0].max(), max(ticks_y[-1], points[:, 1].max())])
+        left, right = self.x_range or _range(points[:, 0])
+        ticks_x, ticks_y = nice_ticks(left, right), nice_ticks(*_range(points[:, 1]))
+        low = np.array([left, min(ticks_y[0], points[:, 1].min())])
+        high = np.array([right, max(ticks_y[-1], points[:, 1].max())])
         scale = _Scale(low, np.where(high > low, high, low + 1))
         parts = [_axis_y(scale, value) for value in ticks_y]
         parts += [_axis_x(scale, value) for value in ticks_x if low[0] <= value <= high[0]]

@@ -35,6 +35,12 @@ def test_lines_share_their_axes_and_keep_their_colours() -> None:
     assert 'class="mark" x1="283.0"' in chart.svg
 
 
+def test_axis_may_reach_beyond_the_points() -> None:
+    (line,) = polylines(Chart("t", [Series("a", [50, 100], [0, 1])], x_range=(0, 200)))
+    width = WIDTH - RIGHT - LEFT
+    np.testing.assert_allclose(line[:, 0], [LEFT + width / 4, LEFT + width / 2], atol=0.1)
+
+
 def test_values_that_are_not_finite_are_left_out_and_long_lines_thinned() -> None:
     y = np.arange(10_000.0)
     y[5] = np.nan
