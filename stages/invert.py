@@ -97,7 +97,7 @@ def invert_rows(task: InvertTask) -> dict[str, Any]:
 
     config = task.config
     gan, encoder, wspace = _models(task.source)
-    images = np.load(task.source.images, mmap_mode="r")[task.shard.first : task.shard.stop]
+    images = np.array(np.load(task.source.images, mmap_mode="r")[task.shard.first : task.shard.stop])
     options = Optimisation(
         "W+" if config.method == "w+" else "W", config.steps, config.rate, config.layer_penalty, config.batch
     )

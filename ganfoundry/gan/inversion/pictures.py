@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
 
 from ganfoundry.errors import InputError
 from ganfoundry.gan.train_convert import parse_colour, square
@@ -96,11 +97,13 @@ def read_pictures(
         try:
             pixels, kinds = square(source.read(index), resolution, colour)
         except Exception as error:  # readers of broken files raise errors of all kinds
+            # Pillow's own sentence holds an address in memory, and the table is to be the same every time.
+            reason = "of no known format" if isinstance(error, UnidentifiedImageError) else str(error)
             if not skip_damaged:
                 raise InputError(
-                    f"{name} in {source.path} is not a readable picture ({error}); remove it, or leave damaged ones out"
+                    f"{name} in {source.path} is not a readable picture ({reason}); remove it or leave damaged ones out"
                 ) from error
-            found.damaged.append((name, str(error)))
+            found.damaged.append((name, reason))
         else:
             images.append(pixels)
             found.names.append(name)
