@@ -101,9 +101,7 @@ def _squared_radii(points: Floats, k: int) -> Floats:
     radii = np.empty(len(points))
     for first in range(0, len(points), _BLOCK):
         distance = _squared_distances(points[first : first + _BLOCK], points)
-        row = np.arange(len(distance))
-        distance[row, first + row] = -np.inf  # the point itself comes first, also among copies of it
-        radii[first : first + len(row)] = np.partition(distance, k, axis=1)[:, k]
+        radii[first : first + len(distance)] = np.partition(distance, k, axis=1)[:, k]  # at 0 is the point itself
     return radii
 
 

@@ -106,8 +106,14 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_equal_sets_are_all_inside_each_other() -> None:
     points = np.random.default_rng(7).standard_normal((60, 5)).astype(np.float32) + 1000
     assert precision_recall(points, points) == (1.0, 1.0)
-    copies = np.repeat(points[:10], 6, axis=0)  # every radius is 0
-    assert precision_recall(copies, copies) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("n", "d"), [(3, 301), (3, 1000), (7, 528), (50, 5)])
+def test_a_copy_is_inside_a_ball_of_radius_0_whatever_the_rounding(n: int, d: int) -> None:
+    points = np.random.default_rng(7).standard_normal((n, d)) + 3
+    real, fake = np.tile(points, (4, 1)), np.repeat(points, 5, axis=0)
+    assert precision_recall(real, fake) == (1.0, 1.0)
+    assert precision_recall(real, fake[:-1]) == (1.0, 1.0)
 
 
 def test_sets_far_apart_share_nothing() -> None:
