@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ganfoundry.gan.stylegan2 import Generator
+    from ganfoundry.gan.generator import StyleGenerator
     from ganfoundry.labels.labelset import LabelSet
     from ganfoundry.worlds.annotator import Annotation
     from ganfoundry.worlds.annotator import Annotator as Network
@@ -85,7 +85,7 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[Label
     ctx.log(f"look at {out.path / 'sheet.png'}; correct masks and give their folder with --corrections")
 
 
-def _draw(generator: "Generator", w: "Tensor", ctx: Context) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
+def _draw(generator: "StyleGenerator", w: "Tensor", ctx: Context) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
     """Images of the candidates, and the mean of every feature channel over the image."""
     import numpy as np
     import torch

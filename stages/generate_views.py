@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganfoundry.data.shards import ShardTask
-    from ganfoundry.gan.stylegan2 import Generator
+    from ganfoundry.gan.generator import StyleGenerator
     from ganfoundry.views import ViewCodeSet
 
 OBJECTS_PER_SHARD = 10
@@ -82,7 +82,7 @@ def render_rows(task: RenderTask) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _models(gan: Path, views: Path, sources: tuple[str, str]) -> "tuple[Generator, ViewCodeSet]":
+def _models(gan: Path, views: Path, sources: tuple[str, str]) -> "tuple[StyleGenerator, ViewCodeSet]":
     """Load generator and codes once a process; `sources` keeps replaced files apart."""
     from ganfoundry.gan.checkpoints import load_gan
     from ganfoundry.views import ViewCodeSet

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ganfoundry.gan.stylegan2 import Generator
+    from ganfoundry.gan.generator import StyleGenerator
 
 BATCH = 8
 
@@ -60,7 +60,7 @@ def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
     out.figure("generator_sha256", loaded.sha256)
 
 
-def sample_images(config: Config, generator: "Generator", ctx: Context) -> "NDArray[np.uint8]":
+def sample_images(config: Config, generator: "StyleGenerator", ctx: Context) -> "NDArray[np.uint8]":
     """Unselected samples (n, R, R, 3) with stored noise; a conditional generator shows its classes in turn."""
     import numpy as np
     import torch

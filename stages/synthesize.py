@@ -20,7 +20,7 @@ from pipeline.stage import Context, stage_command
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ganfoundry.gan.stylegan2 import Generator
+    from ganfoundry.gan.generator import StyleGenerator
     from ganfoundry.labels.interpreter import StyleInterpreter
 
 
@@ -121,7 +121,7 @@ def label_rows(task: Task) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _models(gan: str, interpreter: str, sources: tuple[str, str]) -> "tuple[Generator, StyleInterpreter]":
+def _models(gan: str, interpreter: str, sources: tuple[str, str]) -> "tuple[StyleGenerator, StyleInterpreter]":
     """Load both networks once a process; `sources` keeps replaced files apart."""
     from ganfoundry.gan.checkpoints import load_gan
     from ganfoundry.labels.interpreter import StyleInterpreter

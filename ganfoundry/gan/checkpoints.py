@@ -24,18 +24,21 @@ from torch import Tensor
 
 from ganfoundry import weights
 from ganfoundry.errors import InputError
-from ganfoundry.gan import nvidia, rosinality, tensorflow
+from ganfoundry.gan import nvidia, rosinality, stylegan3, tensorflow
 from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
 from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.filling import describe, estimate_average, filled
 from ganfoundry.gan.formats import READABLE, kind_of, read_pt, read_safetensors, sha256_of, tensors_of
+from ganfoundry.gan.generator import StyleGenerator
 from ganfoundry.gan.infer import infer_config, infer_discriminator_config
 from ganfoundry.gan.stylegan2 import Generator
+from ganfoundry.gan.stylegan3_config import StyleGAN3Config
 from ganfoundry.gan.train_data import write_atomically
 
 GENERATOR_FORMAT = "ganfoundry-generator-1"
+STYLEGAN3_FORMAT = "ganfoundry-stylegan3-1"
 DISCRIMINATOR_FORMAT = "ganfoundry-discriminator-1"
-Config = TypeVar("Config", GeneratorConfig, DiscriminatorConfig)
+Config = TypeVar("Config", GeneratorConfig, StyleGAN3Config, DiscriminatorConfig)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class LoadedGan:
 
     Parameters
     ----------
-    generator : Generator
-        On the CPU.
+    generator : StyleGenerator
+        StyleGAN2's or StyleGAN3's, on the CPU.
     discriminator : Discriminator or None
         Where the source has one.
     sha256 : str
@@ -60,7 +63,7 @@ class LoadedGan:
         Contents of card.json, empty without one.
     """
 
-    generator: Generator
+    generator: StyleGenerator
     discriminator: Discriminator | None
     sha256: str
     description: str
@@ -102,7 +105,7 @@ def load_gan(source: str | Path, *, allow_inert: Collection[str] = ()) -> Loaded
 
 def save_gan(
     folder: Path,
-    generator: Generator,
+    generator: StyleGenerator,
     discriminator: Discriminator | None,
     card: Mapping[str, Any],
     *,
@@ -128,7 +131,8 @@ def save_gan(
     RunError
         If the files cannot be written.
     """
-    files = {"generator": _serialise(generator, GENERATOR_FORMAT, half)}
+    kind = STYLEGAN3_FORMAT if isinstance(generator, stylegan3.Generator) else GENERATOR_FORMAT
+    files = {"generator": _serialise(generator, kind, half)}
     if discriminator is not None:
         files["discriminator"] = _serialise(discriminator, DISCRIMINATOR_FORMAT, half)
     _write(folder, files, {**card, "config": generator.config.to_dict()})
@@ -165,7 +169,8 @@ def copy_gan(source: str | Path, folder: Path, *, allow_inert: Collection[str] =
         "source_sha256": loaded.sha256,
         "source_bytes": loaded.path.stat().st_size,
     }
-    if loaded.path.suffix == ".safetensors" and GENERATOR_FORMAT in read_safetensors(loaded.path)[0]:
+    ours = {GENERATOR_FORMAT, STYLEGAN3_FORMAT}
+    if loaded.path.suffix == ".safetensors" and ours & read_safetensors(loaded.path)[0].keys():
         files = {"generator": loaded.path.read_bytes()}
         if loaded.discriminator is not None:
             files["discriminator"] = loaded.path.with_name("discriminator.safetensors").read_bytes()
@@ -191,7 +196,7 @@ def _write(folder: Path, files: Mapping[str, bytes], card: Mapping[str, Any]) ->
     write_atomically(folder / "card.json", (json.dumps(entries, indent=2) + "\n").encode())
 
 
-def _serialise(network: Generator | Discriminator, kind: str, half: bool) -> bytes:
+def _serialise(network: StyleGenerator | Discriminator, kind: str, half: bool) -> bytes:
     dtype = torch.float16 if half else torch.float32
     state = {name: value.detach().to("cpu", dtype).contiguous().clone() for name, value in network.state_dict().items()}
     wrong = [name for name, value in state.items() if not torch.isfinite(value).all()]
@@ -218,11 +223,16 @@ def _load_generator_file(path: Path, discriminator: Discriminator | None, card: 
     digest = sha256_of(path, card.get("sha256"))
     metadata, state = read_safetensors(path)
     notes: tuple[str, ...] = ()
-    if GENERATOR_FORMAT in metadata:
-        config = _config(path, metadata[GENERATOR_FORMAT], GeneratorConfig)
+    generator: StyleGenerator
+    if STYLEGAN3_FORMAT in metadata:
+        shape = _config(path, metadata[STYLEGAN3_FORMAT], StyleGAN3Config)
+        generator = filled(path, stylegan3.Generator, shape, state)
     else:
-        state, config, notes = _foreign(path, state)
-    generator = filled(path, Generator, config, state)
+        if GENERATOR_FORMAT in metadata:
+            config = _config(path, metadata[GENERATOR_FORMAT], GeneratorConfig)
+        else:
+            state, config, notes = _foreign(path, state)
+        generator = filled(path, Generator, config, state)
     if "mapping.w_avg" not in state:
         notes = (*notes, estimate_average(generator))
     return LoadedGan(generator, discriminator, digest, describe(generator), path, notes, card)
@@ -289,10 +299,10 @@ def _load_nvidia(path: Path, allow_inert: Collection[str]) -> LoadedGan:
 
 def _nvidia_generator(
     path: Path, module: nvidia.NvidiaModule, is_tensorflow: bool
-) -> tuple[Generator, tuple[str, ...]]:
+) -> tuple[StyleGenerator, tuple[str, ...]]:
     """Generator of an NVIDIA file, by its architecture, and notes on what had to be assumed."""
     if module.is_stylegan3:
-        raise InputError("it is a StyleGAN3, whose layers are not supported yet")
+        return stylegan3.from_reference(module.kwargs, module.state, path), ()
     if is_tensorflow:
         state, config = tensorflow.generator_parts(module.state, module.kwargs)
         notes: tuple[str, ...] = ()

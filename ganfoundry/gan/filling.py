@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ganfoundry.errors import InputError
 from ganfoundry.gan import rosinality
+from ganfoundry.gan.config import GeneratorConfig
 from ganfoundry.gan.discriminator import Discriminator
-from ganfoundry.gan.stylegan2 import Generator
+from ganfoundry.gan.generator import StyleGenerator
 
-Network = TypeVar("Network", Generator, Discriminator)
+Network = TypeVar("Network", bound=StyleGenerator | Discriminator)
 
 
 def filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Tensor]) -> Network:
@@ -25,8 +26,8 @@ def filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Ten
     path : Path
         The file, for messages.
     kind : type
-        Generator or Discriminator.
-    config : GeneratorConfig or DiscriminatorConfig
+        Generator (of StyleGAN2 or 3) or Discriminator.
+    config : GeneratorConfig, StyleGAN3Config or DiscriminatorConfig
         Its shape.
     state : mapping of str to torch.Tensor
         Its tensors; ``mapping.w_avg`` may be missing and is zero then.
@@ -67,7 +68,7 @@ def find_problems(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -
     return found
 
 
-def estimate_average(generator: Generator) -> str:
+def estimate_average(generator: StyleGenerator) -> str:
     """Fill in the mean w of a generator whose file has none; returns a note about it."""
     config = generator.config
     if config.c_dim:
@@ -76,12 +77,16 @@ def estimate_average(generator: Generator) -> str:
     return "the file has no mean w: taken from 4,096 samples"
 
 
-def describe(generator: Generator) -> str:
+def describe(generator: StyleGenerator) -> str:
     """One line about a generator: kind, resolution, latents, parameters."""
     config = generator.config
     count = sum(value.numel() for value in generator.parameters())
     condition = f", {config.c_dim} classes" if config.c_dim else ""
+    if isinstance(config, GeneratorConfig):
+        kind = f"StyleGAN2 ({config.architecture})"
+    else:
+        kind = f"StyleGAN3 ({config.conv_kernel}x{config.conv_kernel} convolutions, {config.num_layers} layers)"
     return (
-        f"StyleGAN2 ({config.architecture}), {config.resolution} px, z {config.z_dim}, w {config.w_dim}{condition}, "
+        f"{kind}, {config.resolution} px, z {config.z_dim}, w {config.w_dim}{condition}, "
         f"{generator.num_ws} layers of w, {count / 1e6:.2f} M parameters"
     )

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ganfoundry.errors import InputError
 from ganfoundry.gan.formats import read_safetensors
-from ganfoundry.gan.stylegan2 import Generator, SynthesisNetwork
+from ganfoundry.gan.generator import StyleGenerator, StyleSynthesis
 from ganfoundry.gan.train_data import write_atomically
 
 LATENTS_FORMAT = "ganfoundry-latents-1"
@@ -132,7 +132,7 @@ class StyleLatents:
 Latents: TypeAlias = WLatents | WPlusLatents | StyleLatents
 
 
-def check_latents(latents: Latents, generator: Generator, source: str = "these latents") -> None:
+def check_latents(latents: Latents, generator: StyleGenerator, source: str = "these latents") -> None:
     """Refuse latents whose sizes are not those of a generator.
 
     Parameters
@@ -156,7 +156,7 @@ def check_latents(latents: Latents, generator: Generator, source: str = "these l
         )
 
 
-def convert_latents(latents: Latents, space: Space, generator: Generator) -> Latents:
+def convert_latents(latents: Latents, space: Space, generator: StyleGenerator) -> Latents:
     """The same images in another space: W to W+ by repetition, W and W+ to S by the layers' affine maps.
 
     Parameters
@@ -212,7 +212,7 @@ def save_latents(path: Path, latents: Latents, generator_sha256: str) -> None:
 
 def load_latents(
     path: Path,
-    generator: Generator | None = None,
+    generator: StyleGenerator | None = None,
     space: Space | None = None,
     generator_sha256: str | None = None,
 ) -> Latents:
@@ -310,7 +310,7 @@ def _check_floats(tensors: Mapping[str, Tensor]) -> None:
             raise InputError(f"{name} of shape {tuple(value.shape)} holds values that are not finite")
 
 
-def _wanted(space: Space, synthesis: SynthesisNetwork) -> dict[str, tuple[int, ...]]:
+def _wanted(space: Space, synthesis: StyleSynthesis) -> dict[str, tuple[int, ...]]:
     if space == "W":
         return {"w": (synthesis.config.w_dim,)}
     if space == "W+":

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganfoundry.gan.stylegan2 import Generator, SynthesisNetwork
+from ganfoundry.gan.generator import StyleGenerator, StyleSynthesis
 
 Seed = int | np.random.SeedSequence
 
@@ -28,7 +28,7 @@ def sample_z(z_dim: int, seeds: Sequence[Seed]) -> Tensor:
 
 @torch.no_grad()
 def content_codes(
-    generator: Generator,
+    generator: StyleGenerator,
     seeds: Sequence[Seed],
     truncation: float,
     c: Tensor | None = None,
@@ -37,7 +37,7 @@ def content_codes(
 
     Parameters
     ----------
-    generator : Generator
+    generator : StyleGenerator
         Its mapping network and mean w are used.
     seeds : sequence of int or numpy.random.SeedSequence
         One per sample.
@@ -58,12 +58,12 @@ def content_codes(
     return w.float()
 
 
-def sample_noise(generator: Generator, seeds: Sequence[Seed]) -> dict[str, Tensor]:
+def sample_noise(generator: StyleGenerator, seeds: Sequence[Seed]) -> dict[str, Tensor]:
     """Noise maps of seeded samples, for the ``noise`` argument of the synthesis network.
 
     Parameters
     ----------
-    generator : Generator
+    generator : StyleGenerator
         Decides layers and sizes.
     seeds : sequence of int or numpy.random.SeedSequence
         One per sample. The maps are independent of the latent that :func:`content_codes` draws from the same seed.
@@ -85,7 +85,7 @@ def sample_noise(generator: Generator, seeds: Sequence[Seed]) -> dict[str, Tenso
 
 
 def compose_styles(
-    synthesis: SynthesisNetwork,
+    synthesis: StyleSynthesis,
     w_content: Tensor,
     w_view: Tensor,
     view_layers: Collection[str],
@@ -94,7 +94,7 @@ def compose_styles(
 
     Parameters
     ----------
-    synthesis : SynthesisNetwork
+    synthesis : StyleSynthesis
         Network.
     w_content, w_view : torch.Tensor
         (N, w_dim) each; row i of both makes image i. One of them may have a single row, used for all.

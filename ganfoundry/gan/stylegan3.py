@@ -15,12 +15,14 @@ State names are those of NVlabs/stylegan3. Everything is differentiable.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from ganfoundry.errors import InputError
+from ganfoundry.gan.filling import filled
 from ganfoundry.gan.generator import Noise, StyleGenerator, StyleSynthesis
 from ganfoundry.gan.stylegan3_config import StyleGAN3Config, layer_geometry, signals
 from ganfoundry.gan.stylegan3_layers import SynthesisInput, SynthesisLayer
@@ -132,12 +134,31 @@ def config_from_reference(kwargs: Mapping[str, Any]) -> StyleGAN3Config:
         )
     named |= {_MAPPING[name]: value for name, value in mapping.items() if name in _MAPPING}
     try:
-        return StyleGAN3Config(**named)
+        plain = {name: _plain(value, str(StyleGAN3Config.__annotations__[name])) for name, value in named.items()}
+        return StyleGAN3Config(**plain)
     except (TypeError, ValueError) as error:
         raise InputError(f"the settings of the StyleGAN3 generator are incomplete or wrong: {error}") from error
 
 
-def from_reference(kwargs: Mapping[str, Any], state: Mapping[str, Tensor]) -> Generator:
+def _plain(value: Any, kind: str) -> Any:
+    """Python's number for one that may be numpy's."""
+    if value is None or isinstance(value, str):
+        if kind == "float | None" and value is None:
+            return None
+        raise ValueError(f"{str(value)[:20]!r} is not a number")
+    if kind == "bool":
+        return bool(value)
+    number = float(value)
+    if kind != "int":
+        return number
+    if not number.is_integer():
+        raise ValueError(f"{number} is not a whole number")
+    return int(number)
+
+
+def from_reference(
+    kwargs: Mapping[str, Any], state: Mapping[str, Tensor], path: Path = Path("the checkpoint")
+) -> Generator:
     """Generator from arguments and state dict of NVlabs/stylegan3's ``networks_stylegan3.Generator``.
 
     Parameters
@@ -147,6 +168,8 @@ def from_reference(kwargs: Mapping[str, Any], state: Mapping[str, Tensor]) -> Ge
     state : mapping of str to torch.Tensor
         ``mapping.fc0.weight``, ``synthesis.input.freqs``, ``synthesis.L0_36_512.up_filter``, ...: parameters and
         buffers; they are copied.
+    path : Path
+        Where they come from, for messages.
 
     Returns
     -------
@@ -156,14 +179,6 @@ def from_reference(kwargs: Mapping[str, Any], state: Mapping[str, Tensor]) -> Ge
     Raises
     ------
     InputError
-        If the settings are wrong, or names or shapes do not fit them.
+        If the settings are wrong, or names, shapes or values of the tensors do not fit them.
     """
-    with torch.device("meta"):  # no memory is spent on a size that the settings only claim
-        generator = Generator(config_from_reference(kwargs))
-    copies = {name: value.to(torch.float32, copy=True).contiguous() for name, value in state.items()}
-    try:
-        generator.load_state_dict(copies, assign=True)
-    except RuntimeError as error:
-        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise InputError(f"the tensors do not fit a StyleGAN3 generator of these settings: {reason}") from error
-    return generator.requires_grad_(False)
+    return filled(path, Generator, config_from_reference(kwargs), state)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganfoundry.gan.stylegan2 import SynthesisNetwork
+from ganfoundry.gan.generator import StyleSynthesis
 from ganfoundry.labels.interpreter import StyleInterpreter
 
 BATCH = 8
@@ -35,7 +35,7 @@ class LabelledSamples:
 
 
 def label_samples(
-    synthesis: SynthesisNetwork,
+    synthesis: StyleSynthesis,
     interpreter: StyleInterpreter,
     w: Tensor,
     *,
@@ -46,7 +46,7 @@ def label_samples(
 
     Parameters
     ----------
-    synthesis : SynthesisNetwork
+    synthesis : StyleSynthesis
     interpreter : StyleInterpreter, trained on this generator's feature maps
     w : (n, w_dim) float32, after truncation
     batch : int
@@ -64,13 +64,13 @@ def label_samples(
 
 @torch.inference_mode()
 def images_and_features(
-    synthesis: SynthesisNetwork, w: Tensor, layers: Sequence[str], *, batch: int = BATCH
+    synthesis: StyleSynthesis, w: Tensor, layers: Sequence[str], *, batch: int = BATCH
 ) -> tuple[NDArray[np.uint8], dict[str, Tensor]]:
     """Images of style codes with stored noise, and the feature maps they come from.
 
     Parameters
     ----------
-    synthesis : SynthesisNetwork
+    synthesis : StyleSynthesis
     w : (n, w_dim) float32
     layers : names of convolutions, such as "b8.conv1"
 

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ganfoundry.errors import InputError
-from ganfoundry.gan.stylegan2 import SynthesisNetwork
+from ganfoundry.gan.generator import StyleSynthesis
 
 BINS: Final = 12
 """Azimuth bins of 30 degrees; bin k holds [30 k - 15, 30 k + 15)."""
@@ -30,6 +30,7 @@ HOW: Final = ("hand", "proposed and confirmed", "proposed")
 """How a code came by its bin."""
 
 _FORMAT: Final = "ganfoundry view codes 2"
+_VIEW_BANDWIDTH: Final = 4.01  # cycles per image side; 8 px hold 4
 _LARGEST_FILE: Final = 64 * 2**20
 
 
@@ -38,15 +39,16 @@ def azimuth_bin(azimuth: ArrayLike) -> NDArray[np.int64]:
     return (np.floor((np.asarray(azimuth, np.float64) + 15) / 30) % BINS).astype(np.int64)
 
 
-def early_layers(synthesis: SynthesisNetwork, prefixes: Iterable[str] = ()) -> tuple[str, ...]:
+def early_layers(synthesis: StyleSynthesis, prefixes: Iterable[str] = ()) -> tuple[str, ...]:
     """Layers that take the view.
 
     Parameters
     ----------
-    synthesis : SynthesisNetwork
+    synthesis : StyleSynthesis
     prefixes : names of blocks ("b8") or layers ("b8.conv0")
         By default the layers driven by the w vectors of the convolutions at 4 and 8 px. The RGB layer of 8 px is not
         among them: in style mixing it has always shared its w with the first convolution at 16 px, and it holds colour.
+        A StyleGAN3 generator has no such sides: it is the layers of the same frequencies, up to 4 cycles an image.
 
     Raises
     ------
@@ -57,7 +59,8 @@ def early_layers(synthesis: SynthesisNetwork, prefixes: Iterable[str] = ()) -> t
     for prefix in prefixes:
         if not any(_named(name, prefix) for name in names):
             raise InputError(f"the generator has no layer {prefix!r}; its layers are {', '.join(names)}")
-    last = max(synthesis.w_index[name] for name, (_, side) in synthesis.feature_dims.items() if side <= 8)
+    early = [name for name, bandwidth in synthesis.bandwidths.items() if bandwidth < _VIEW_BANDWIDTH]
+    last = max((synthesis.w_index[name] for name in early), default=-1)
     chosen = tuple(
         name
         for name in names

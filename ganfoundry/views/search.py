@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganfoundry.data.seeds import EVALUATION, VIEW, sample_integer
+from ganfoundry.gan.generator import StyleGenerator
 from ganfoundry.gan.latents import content_codes
-from ganfoundry.gan.stylegan2 import Generator
 from ganfoundry.views.proposal import Candidates, PoseEstimates, PoseEstimator, measure_candidates
 from ganfoundry.views.selection import choose_codes, choose_shapes, shortlist
 from ganfoundry.views.synthesis import render_grid
@@ -96,7 +96,7 @@ class Search:
 
 
 def search_codes(
-    generator: Generator,
+    generator: StyleGenerator,
     layers: tuple[str, ...],
     estimate: PoseEstimator,
     shape_names: tuple[str, ...],
@@ -107,7 +107,7 @@ def search_codes(
 
     Parameters
     ----------
-    generator : Generator
+    generator : StyleGenerator
     layers : names of the layers that take the view
     estimate : callable(images) -> PoseEstimates
     shape_names : names of the kinds of shape that the estimator tells apart

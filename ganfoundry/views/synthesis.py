@@ -7,14 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganfoundry.gan.generator import StyleSynthesis
 from ganfoundry.gan.latents import compose_styles
-from ganfoundry.gan.stylegan2 import SynthesisNetwork
 from ganfoundry.labels.synthesis import to_uint8
 
 
 @torch.inference_mode()
 def render_pairs(
-    synthesis: SynthesisNetwork,
+    synthesis: StyleSynthesis,
     w_content: Tensor,
     w_view: Tensor,
     layers: Sequence[str],
@@ -26,7 +26,7 @@ def render_pairs(
 
     Parameters
     ----------
-    synthesis : SynthesisNetwork
+    synthesis : StyleSynthesis
     w_content, w_view : (n, w_dim)
         Truncated latents; row i of both make image i.
     layers : names of the layers that take the view latent
@@ -49,7 +49,7 @@ def render_pairs(
 
 
 def render_objects(
-    synthesis: SynthesisNetwork,
+    synthesis: StyleSynthesis,
     w_content: Tensor,
     w_view: Tensor,
     layers: Sequence[str],
@@ -72,7 +72,7 @@ def render_objects(
 
 
 def render_grid(
-    synthesis: SynthesisNetwork, w_content: Tensor, w_view: Tensor, layers: Sequence[str]
+    synthesis: StyleSynthesis, w_content: Tensor, w_view: Tensor, layers: Sequence[str]
 ) -> NDArray[np.uint8]:
     """Images of every content (contents, w_dim) from every view (views, w_dim), (contents, views, R, R, 3) uint8."""
     return render_objects(synthesis, w_content, w_view.expand(len(w_content), -1, -1), layers)

@@ -23,10 +23,10 @@ from torch import Tensor
 from ganfoundry.data.seeds import TRAIN, sample_integer
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan.checkpoints import LoadedGan
+from ganfoundry.gan.generator import StyleGenerator
 from ganfoundry.gan.inversion.encoder import FORMAT, Encoder, EncoderConfig, EncoderNet
 from ganfoundry.gan.inversion.objective import pixel_distance
 from ganfoundry.gan.inversion.wspace import WSpace
-from ganfoundry.gan.stylegan2 import Generator
 from ganfoundry.gan.train_data import write_atomically
 from ganfoundry.worlds.annotator_training import one_cycle, update_mean
 
@@ -127,7 +127,7 @@ def train_encoder(
 
 
 @torch.no_grad()
-def draw(generator: Generator, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw(generator: StyleGenerator, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Samples: w (N, w_dim) and their pictures (N, 3, R, R) in [-1, 1], half of them blurred or noisy."""
     config, device = generator.config, generator.w_avg.device
     z = torch.randn(count, config.z_dim, generator=random)
@@ -145,7 +145,7 @@ def draw(generator: Generator, count: int, random: torch.Generator) -> tuple[Ten
 
 def encoder_loss(
     net: EncoderNet,
-    generator: Generator,
+    generator: StyleGenerator,
     wspace: WSpace,
     w: Tensor,
     image: Tensor,

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan.checkpoints import LoadedGan
+from ganfoundry.gan.generator import StyleSynthesis
 from ganfoundry.gan.inversion.encoder import Encoder
 from ganfoundry.gan.inversion.objective import Objective, Target, layer_distance, psnr
 from ganfoundry.gan.inversion.wspace import WSpace
 from ganfoundry.gan.latent_spaces import Latents, Space, WLatents, WPlusLatents
-from ganfoundry.gan.stylegan2 import SynthesisNetwork
 from ganfoundry.labels.synthesis import to_uint8
 
 Images = NDArray[np.uint8]
@@ -171,7 +171,7 @@ def invert(
 
 
 def optimise(
-    synthesis: SynthesisNetwork,
+    synthesis: StyleSynthesis,
     objective: Objective,
     target: Target,
     start: Tensor,
@@ -233,7 +233,7 @@ def to_network(images: Images) -> Tensor:
 
 @torch.no_grad()
 def _measure(
-    synthesis: SynthesisNetwork, objective: Objective, target: Target, start: Tensor, w: Tensor, wspace: WSpace
+    synthesis: StyleSynthesis, objective: Objective, target: Target, start: Tensor, w: Tensor, wspace: WSpace
 ) -> tuple[Tensor, Tensor, Images, Images, NDArray[np.float64], NDArray[np.float64]]:
     """Everything of one batch that :class:`Inversions` lists, in that order, without PSNR."""
     image = synthesis(w)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ganfoundry.data.seeds import TRAIN, sample_seed
 from ganfoundry.errors import InputError, RunError
+from ganfoundry.gan.generator import StyleGenerator
 from ganfoundry.gan.inversion.objective import Objective
 from ganfoundry.gan.inversion.wspace import WSpace
 from ganfoundry.gan.latents import content_codes
-from ganfoundry.gan.stylegan2 import Generator
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Tuning:
 
 
 def tune_generator(
-    generator: Generator,
+    generator: StyleGenerator,
     objective: Objective,
     image: Tensor,
     w: Tensor,
@@ -60,12 +60,12 @@ def tune_generator(
     *,
     wspace: WSpace | None = None,
     on_step: Callable[[], None] = lambda: None,
-) -> Generator:
+) -> StyleGenerator:
     """Copy of a generator that makes the given pictures at the given w.
 
     Parameters
     ----------
-    generator : Generator
+    generator : StyleGenerator
         Left as it is.
     objective : Objective
         Distance of pictures, for the pivot and for locality.
@@ -110,7 +110,7 @@ def tune_generator(
     return tuned.eval().requires_grad_(False)
 
 
-def neighbours(generator: Generator, pivots: Tensor, wspace: WSpace, tuning: Tuning) -> Tensor:
+def neighbours(generator: StyleGenerator, pivots: Tensor, wspace: WSpace, tuning: Tuning) -> Tensor:
     """Points at a fixed distance from the pivots towards random samples, one a step, (steps, num_ws, w_dim).
 
     Equation 3: w_r = w_p + alpha (w_z - w_p) / |w_z - w_p|; the pivots take turns.

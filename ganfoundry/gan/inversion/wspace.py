@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ganfoundry.data.seeds import TRAIN, sample_seed
+from ganfoundry.gan.generator import StyleGenerator
 from ganfoundry.gan.latents import content_codes
-from ganfoundry.gan.stylegan2 import Generator
 
 SAMPLES = 4096
 SMALLEST_VARIANCE = 1e-4  # of the largest along an axis; w may fill fewer dimensions than it has
@@ -40,7 +40,7 @@ class WSpace:
     root: Tensor
 
     @classmethod
-    def of(cls, generator: Generator) -> WSpace:
+    def of(cls, generator: StyleGenerator) -> WSpace:
         """Measure a generator by 4,096 samples of fixed seeds; the classes of a conditional one take turns."""
         classes = generator.config.c_dim
         device = generator.w_avg.device
