@@ -103,8 +103,26 @@ class _LineBar:
 
     def _say(self) -> None:
         seconds = time.monotonic() - self._started
-        sys.stderr.write(f"  {self._label}: {self._done}/{self._total} ({seconds:.0f} s)\n")
+        words = [f"{seconds:.0f} s"]
+        if seconds >= 1 and self._done:
+            words.append(show_speed(self._done / seconds))
+            if self._done < self._total:
+                words.append(f"{show_duration((self._total - self._done) * seconds / self._done)} left")
+        sys.stderr.write(f"  {self._label}: {self._done}/{self._total} ({', '.join(words)})\n")
         sys.stderr.flush()
+
+
+def show_speed(speed: float) -> str:
+    """Units a second for reading, e.g. 96.4/s."""
+    return f"{speed:,.0f}/s" if speed >= 100 else f"{speed:.3g}/s"
+
+
+def show_duration(seconds: float) -> str:
+    """Duration for reading, e.g. 1 h 43 min."""
+    minutes = round(seconds / 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min" if minutes > 1 else f"{seconds:.0f} s"
 
 
 def _rich_progress() -> "Progress":
@@ -113,15 +131,24 @@ def _rich_progress() -> "Progress":
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class SpeedColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(show_speed(speed) if speed else "", style="progress.data.speed")
 
     return Progress(
         TextColumn("  {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        SpeedColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),

@@ -66,3 +66,26 @@ def test_bars_on_a_terminal_nested_and_after_an_error(monkeypatch: pytest.Monkey
     text = terminal.getvalue()
     for word in ("outer", "inner", "again", "third", "2/2", "1/1", "a [bracketed] message"):
         assert word in text
+
+
+def test_lines_tell_speed_and_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Display().bar("Training", 600_000) as bar:
+        for count in (1600, 598_400):
+            now[0] += 16.0
+            bar.advance(count)
+    assert capsys.readouterr().err.splitlines() == [
+        "  Training: 1600/600000 (16 s, 100/s, 1 h 40 min left)",
+        "  Training: 600000/600000 (32 s, 18,750/s)",
+        "  Training: 600000/600000 (32 s, 18,750/s)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.4, "3 s"), (100, "2 min"), (3599, "1 h 0 min"), (86_460, "24 h 1 min"), (0, "0 s")]
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert progress.show_duration(seconds) == text
