@@ -115,12 +115,13 @@ def title_of(kind: str) -> str:
 
 
 class Gan(Artifact):
-    """A generator: generator.safetensors, perhaps discriminator.safetensors, card.json."""
+    """A generator: generator.safetensors, perhaps discriminator.safetensors, card.json; report.html of its training."""
 
     kind = "gan"
     title = "a generator"
     made_by = ("import-gan", "train-gan")
     payload = ("generator.safetensors",)
+    main = "report.html"
 
     @cached_property
     def generator_sha256(self) -> str:
@@ -260,3 +261,9 @@ class Writer(Generic[A]):
         item = getattr(value, "item", None)
         plain = item() if callable(item) else value
         self.figures[name] = str(plain) if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+    def reached(self, text: str) -> None:
+        """Say how far the work is saved, e.g. "40,000 of 600,000 images": `status` and the next run tell it."""
+        progress = manifest.read_progress(self.path)
+        if progress is not None:
+            manifest.write_json(self.path / manifest.PROGRESS, {**progress, "reached": text})

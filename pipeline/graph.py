@@ -222,7 +222,8 @@ def _decide_unfinished(plan: Plan, progress: Mapping[str, Any], *, force: bool) 
     if progress.get("emptying"):
         return replace(plan, reasons=("unfinished: starting over",))
     if progress.get("fingerprint") == plan.fingerprint:
-        return replace(plan, action="continue", reasons=("unfinished: continuing",), kept=True)
+        after = f" after {progress['reached']}" if progress.get("reached") else ""
+        return replace(plan, action="continue", reasons=(f"unfinished: continuing{after}",), kept=True)
     return replace(plan, reasons=("unfinished: starting over", *differences(progress, plan)))
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import manifest
+from pipeline.artifacts import Writer
 from pipeline.status import show_age, show_bytes
 from tests.pipeline.conftest import Shell
 
@@ -56,6 +57,9 @@ def test_stale_unfinished_missing_broken(shell: Shell, chain_file: Path, made: P
     (made / "paint" / "run.json").rename(made / "paint" / "progress.json")
     found = table(shell("status", "--config", chain_file).out)
     assert found["paint"] == ("unfinished", "unfinished: continuing")
+    Writer(made / "paint").reached("3 of 8 strokes")
+    found = table(shell("status", "--config", chain_file).out)
+    assert found["paint"] == ("unfinished", "unfinished: continuing after 3 of 8 strokes")
     (made / "grind-pigment" / "run.json").write_text("{", "utf-8")
     found = table(shell("status", "--config", chain_file).out)
     assert found["grind-pigment"] == ("broken", "run.json is damaged")
