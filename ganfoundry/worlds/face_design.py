@@ -208,7 +208,7 @@ def _draw_colours(rng: np.random.Generator, ancestry: Array, male: float, age: f
     """Colours of a face, as keyword arguments of `FaceDesign`."""
     skins = np.array(_SKINS)
     skin = ancestry @ (skins[:, 0] + (skins[:, 1] - skins[:, 0]) * rng.random((3, 1)))
-    skin = np.clip(skin * (1.0 + rng.normal(0.0, 0.03, 3)), 0.05, 0.95)
+    skin = np.clip(skin * (1.0 + rng.normal(0.0, 0.03) + rng.normal(0.0, 0.013, 3)), 0.05, 0.95)
     light = float(np.clip((skin.mean() - 0.35) / 0.35, 0.0, 1.0)) * float(1.0 - 0.75 * ancestry[1])
     hair_name, hair = _pick(rng, _HAIR_COLOURS, light)
     iris_name, iris = _pick(rng, _IRISES, light)

@@ -12,8 +12,8 @@ from ganfoundry.worlds.shading import Background, DirectionalLight
 
 FOV = 10.0
 """Field of view of every camera, degrees (that of Unsup3d and GAN2Shape)."""
-DISTANCE = 1.14
-"""Distance of the camera from the middle of the face, metres: the frame is 0.2 m wide there."""
+DISTANCE = 1.1
+"""Distance of the camera from the middle of the face, metres: the frame is 0.19 m wide there."""
 YAW = 60.0
 """Largest azimuth to both sides, degrees."""
 PITCH = (-10.0, 14.0)

