@@ -24,7 +24,7 @@ ROWS_PER_SHARD = 500
 class Config:
     """Options of the annotator's training."""
 
-    world: str = param("cars", "World whose renders it learns from.", choices=("cars",))
+    world: str = param("cars", "World whose renders it learns from.", choices=("cars", "faces"))
     num_samples: int = param(9500, "Renders to learn from.", min=1)
     num_unseen: int = param(500, "Further renders on which its errors are measured.", min=1)
     resolution: int = param(64, "Side of the renders in pixels, a multiple of 16.", min=16, max=512)
@@ -103,7 +103,7 @@ def run(config: Config, out: Writer[Annotator], ctx: Context) -> None:
         "name": f"{config.world}-annotator",
         "what": "parts, keypoints, viewpoint, body type and paint from one image",
         "data": f"{config.num_samples} renders of the {config.world} world; figures on {config.num_unseen} unseen ones",
-        "command": "python cli.py train-annotator",
+        "command": f"python cli.py train-annotator --world {config.world}",
         "recipe": asdict(config),
         "figures": dict(out.figures),
     }

@@ -26,7 +26,7 @@ from pipeline.stage import Context, stage_command
 class Config:
     """Options of train-gan."""
 
-    world: str = param("cars", "World whose renders are learnt.", choices=("cars",))
+    world: str = param("cars", "World whose renders are learnt.", choices=("cars", "faces"))
     num_images: int = param(60000, "Renders to learn from.", min=16)
     images: Path | None = param(
         None, "Images to learn from, instead of a world: a folder, a .zip, an HDF5 file or a folder of shards."

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -265,9 +266,9 @@ def test_keypoints_are_in_order_on_a_frontal_face():
         # The person's left is on the right of the image.
         order = ("ear_lobe_right", "eye_outer_right", "eye_inner_right", "nose_tip", "eye_inner_left", "eye_outer_left",
                  "ear_lobe_left")  # fmt: skip
-        assert all(x[a] < x[b] for a, b in zip(order, order[1:], strict=False))
+        assert all(x[a] < x[b] for a, b in pairwise(order))
         down = ("brow_inner_left", "eye_inner_left", "nose_tip", "upper_lip", "lower_lip", "chin")
-        assert all(y[a] < y[b] for a, b in zip(down, down[1:], strict=False))
+        assert all(y[a] < y[b] for a, b in pairwise(down))
 
 
 def test_the_far_side_is_hidden_in_half_profile():
