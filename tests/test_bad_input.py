@@ -106,6 +106,8 @@ def test_misspelt_key_suggests_the_right_one(copy: Path, capsys: pytest.CaptureF
         ("not.safetensors", b"hello" * 100),
         ("not.pt", b"\x80\x04K\x01."),
         ("not.pkl", b"\x80\x04K\x01."),
+        ("page.pkl", b"<!DOCTYPE html><html></html>"),
+        ("hostile.pkl", b"\x80\x02cos\nsystem\nX\x05\x00\x00\x00false\x85R."),
         ("empty.pt", b""),
     ],
 )

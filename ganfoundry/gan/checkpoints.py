@@ -309,7 +309,7 @@ def _nvidia_generator(
     else:
         state = module.state
         config, notes = nvidia.generator_config(module)
-    generator = filled(path, Generator, config, state)
+    generator = filled(path, Generator, config, state, copy=is_tensorflow)
     if "mapping.w_avg" not in state:
         notes = (*notes, estimate_average(generator))
     return generator, notes
@@ -325,7 +325,7 @@ def _nvidia_discriminator(path: Path, found: nvidia.NvidiaNetworks) -> tuple[Dis
             state, config = tensorflow.discriminator_parts(module.state, module.kwargs)
         else:
             state, config = module.state, nvidia.discriminator_config(module)
-        return filled(path, Discriminator, config, state), {}
+        return filled(path, Discriminator, config, state, copy=found.tensorflow), {}
     except InputError as error:
         return None, {"D": str(error)}
 

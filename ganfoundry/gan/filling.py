@@ -18,8 +18,8 @@ from ganfoundry.gan.generator import StyleGenerator
 Network = TypeVar("Network", bound=StyleGenerator | Discriminator)
 
 
-def filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Tensor]) -> Network:
-    """Network in evaluation mode with copies, in float32, of the tensors of a state dict.
+def filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Tensor], *, copy: bool = True) -> Network:
+    """Network in evaluation mode with the tensors of a state dict, in float32.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ def filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Ten
         Its shape.
     state : mapping of str to torch.Tensor
         Its tensors; ``mapping.w_avg`` may be missing and is zero then.
+    copy : bool
+        Whether they are copied: converted states may share memory between names.
 
     Raises
     ------
@@ -48,9 +50,8 @@ def filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Ten
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise InputError(f"{path} does not hold a whole network: {'; '.join(problems[:3])}{more}; get the file again")
     values = {name: state.get(name, torch.zeros(()).expand(like.shape)) for name, like in expected.items()}
-    # Copies, since converted states may share memory between names.
-    copies = {name: value.to(torch.float32, copy=True).contiguous() for name, value in values.items()}
-    network.load_state_dict(copies, assign=True)
+    own = {name: value.to(torch.float32, copy=copy).contiguous() for name, value in values.items()}
+    network.load_state_dict(own, assign=True)
     return network.eval().requires_grad_(False)
 
 

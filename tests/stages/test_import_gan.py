@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ganfoundry.gan.stylegan2 import Generator
 from pipeline.artifacts import Gan, Writer
 from pipeline.stage import Context
 from stages.import_gan import Config, command, run
+from tests.ganfoundry.gan.picklehelp import dump, file_of, persistent
 
 PT = Path(__file__).parents[1] / "golden" / "ros_32_asym.pt"
 CHANNELS = {4: 6, 8: 5}
@@ -57,6 +59,32 @@ def test_a_pt_file_is_converted(tmp_path: Path) -> None:
     card = json.loads((gan.path / "card.json").read_text())
     assert card["source_sha256"] == hashlib.sha256(PT.read_bytes()).hexdigest()
     assert not (gan.path / "discriminator.safetensors").exists()
+
+
+def test_a_pkl_file_is_converted_and_what_it_holds_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    original = load_gan(folder)
+    content = file_of(persistent(original.generator, "Generator", {}), stats=Fraction(1, 2))
+    source = dump(tmp_path / "network-snapshot.pkl", content)
+    with pytest.raises(InputError, match=r"asks for fractions\.Fraction.*--allow-inert"):
+        run(Config(source=str(source)), Writer(tmp_path / "other"), Context())
+    said: list[str] = []
+    monkeypatch.setattr(Context, "log", lambda _, message: said.append(message))
+    out: Writer[Gan] = Writer(tmp_path / "out")
+    run(Config(source=str(source), num_samples=2, allow_inert=("fractions.Fraction",)), out, Context())
+    gan = Gan.open(out.path)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    assert said[0] == f"{source}: {source.stat().st_size:,} bytes, sha256 {digest}"
+    assert "8 px" in said[1]
+    assert "without discriminator" in said[1]
+    assert any("holds G_ema" in line for line in said)
+    assert "Note: its D is unused: the file has none" in said
+    card = json.loads((gan.path / "card.json").read_text())
+    assert (card["source"], card["source_sha256"]) == ("network-snapshot.pkl", digest)
+    assert card["source_bytes"] == source.stat().st_size
+    z, c = torch.randn(2, 4), torch.eye(3)[:2]
+    assert torch.equal(load_gan(gan.path).generator(z, c), original.generator(z, c))
 
 
 def test_samples_are_the_same_every_time(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from ganfoundry.errors import InputError
 
-MAX_OPCODES = 1_000_000
+MAX_OPCODES = 300_000  # a 1024 px snapshot has about 30,000
 MAX_TEXT = 32 << 20
 MAX_NAME = 256
 MAX_DIGITS = 24

@@ -234,6 +234,39 @@ def test_hostile_pt_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None
     assert target.exists()
 
 
+class Nested:
+    """A storage whose bytes are another, unrestricted pickle."""
+
+    def __init__(self, target: Path) -> None:
+        import pickle  # noqa: TID251
+
+        self.payload = pickle.dumps(Hostile(target), 2)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return torch.storage._load_from_bytes, (self.payload,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content, target: content["args"].__dict__.update(lr=Hostile(target)),
+        lambda content, target: content["g_ema"].update({"input.input": Nested(target)}),
+        lambda content, target: content.update(g_optim={"state": {0: Hostile(target)}}),
+        lambda content, target: content.update({Hostile(target): 1}),
+    ],
+    ids=["namespace", "storage", "optimiser", "key"],
+)
+def test_hostile_places_in_a_pt_file(tmp_path: Path, zipped: bool, spoil: Callable[..., Any]) -> None:
+    target = tmp_path / "executed"
+    content = {"g_ema": golden_state(), "args": argparse.Namespace(size=32)}
+    spoil(content, target)
+    file = pt_file(tmp_path / "bad.pt", content, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(InputError, match=r"bad\.pt is damaged or not a \.pt file of tensors"):
+        load_gan(file)
+    assert not target.exists()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
