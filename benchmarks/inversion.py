@@ -12,7 +12,6 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,7 @@ from ganfoundry.gan.inversion import (
 )
 from ganfoundry.gan.inversion.encoder_training import EncoderRecipe, train_encoder
 from ganfoundry.gan.inversion.optimisation import to_network
+from ganfoundry.gan.latent_spaces import Space
 from ganfoundry.gan.latents import content_codes
 from ganfoundry.labels.synthesis import to_uint8
 from ganfoundry.metrics import mean_iou, pixel_accuracy
@@ -44,6 +44,7 @@ from ganfoundry.worlds.annotator_data import render_samples
 
 Images = NDArray[np.uint8]
 LEVEL = "parts12"
+METHODS = ("encoder alone", "W from the mean", "W from the encoder", "W+ from the encoder", "pivotal tuning")
 
 
 def seeds(root: int, count: int) -> list[int]:
@@ -51,36 +52,44 @@ def seeds(root: int, count: int) -> list[int]:
     return [sample_integer(root, EVALUATION, index) for index in range(count)]
 
 
-def methods(
-    gan: LoadedGan, encoder: Encoder, options: argparse.Namespace
-) -> dict[str, Callable[[Images], tuple[Images, Inversions]]]:
-    """Name -> function from pictures to reconstructions and what was found."""
-    wspace, objective = encoder.wspace, Objective.of(gan)
+class Methods:
+    """Ways to invert pictures, by name; what pivotal tuning starts from is computed once."""
 
-    def optimised(space: str, steps: int, start: Encoder | None) -> Callable[[Images], tuple[Images, Inversions]]:
-        def run(images: Images) -> tuple[Images, Inversions]:
-            chosen = Optimisation("W+" if space == "W+" else "W", steps)
-            found = invert(gan, images, encoder=start, options=chosen, objective=objective, wspace=wspace)
-            return found.images, found
+    def __init__(self, gan: LoadedGan, encoder: Encoder, steps: int, tuning_steps: int) -> None:
+        self.gan, self.encoder, self.steps, self.tuning_steps = gan, encoder, steps, tuning_steps
+        self.objective = Objective.of(gan)
+        self.pivots: list[Inversions] = []
 
-        return run
+    def optimise(self, images: Images, space: Space, steps: int, encoder: Encoder | None) -> Inversions:
+        """Optimise in W or W+ from an encoder's guess or the mean."""
+        options = Optimisation(space, steps)
+        wspace = self.encoder.wspace
+        return invert(self.gan, images, encoder=encoder, options=options, objective=self.objective, wspace=wspace)
 
-    def pivotal(images: Images) -> tuple[Images, Inversions]:
-        _, found = optimised("W", options.steps, encoder)(images)
-        tuning, made = Tuning(steps=options.tuning_steps), []
-        for picture, w in zip(images, found.w, strict=True):
-            tuned = tune_generator(gan.generator, objective, to_network(picture[None]), w[None], tuning, wspace=wspace)
+    def invert(self, name: str, images: Images, group: int) -> tuple[Images, Inversions]:
+        """Reconstructions of a group of pictures, and what was found."""
+        if name == "pivotal tuning":
+            return self.tune(images, self.pivots[group]), self.pivots[group]
+        space, steps, encoder = {
+            "encoder alone": ("W", 0, self.encoder),
+            "W from the mean": ("W", self.steps, None),
+            "W from the encoder": ("W", self.steps, self.encoder),
+            "W+ from the encoder": ("W+", self.steps, self.encoder),
+        }[name]
+        found = self.optimise(images, space, steps, encoder)
+        if name == "W from the encoder":
+            self.pivots.append(found)
+        return found.images, found
+
+    def tune(self, images: Images, pivots: Inversions) -> Images:
+        """Reconstructions by a generator tuned to each picture."""
+        made, tuning = [], Tuning(steps=self.tuning_steps)
+        for picture, w in zip(images, pivots.w, strict=True):
+            target, wspace = to_network(picture[None]), self.encoder.wspace
+            tuned = tune_generator(self.gan.generator, self.objective, target, w[None], tuning, wspace=wspace)
             with torch.no_grad():
                 made.append(to_uint8(tuned.synthesis(w[None]))[0])
-        return np.stack(made), found
-
-    return {
-        "encoder alone": optimised("W", 0, encoder),
-        "W from the mean": optimised("W", options.steps, None),
-        "W from the encoder": optimised("W", options.steps, encoder),
-        "W+ from the encoder": optimised("W+", options.steps, encoder),
-        "pivotal tuning": pivotal,
-    }
+        return np.stack(made)
 
 
 def summary(values: list[float]) -> tuple[float, float]:
@@ -109,11 +118,12 @@ def measure_renders(
     own = [kept(renders.image[rows], rows) for rows in groups]
     _line(figures, "the render itself", {"labels": [a for a, _ in own], "miou": [b for _, b in own]})
     shown = [renders.image]
-    for name, run in methods(gan, encoder, options).items():
+    ways = Methods(gan, encoder, options.steps, options.tuning_steps)
+    for name in METHODS:
         start, values = time.process_time(), {"psnr": [], "labels": [], "miou": [], "distance": []}
         made = []
-        for rows in groups:
-            images, found = run(renders.image[rows])
+        for group, rows in enumerate(groups):
+            images, found = ways.invert(name, renders.image[rows], group)
             labels, miou = kept(images, rows)
             values["psnr"].append(float(psnr(images, renders.image[rows]).mean()))
             values["labels"].append(labels)
@@ -131,9 +141,9 @@ def measure_samples(gan: LoadedGan, encoder: Encoder, options: argparse.Namespac
     with torch.no_grad():
         images = to_uint8(gan.generator.synthesis(w))
     print(f"\n{len(w)} samples of the generator at psi 0.7; w error in units of the spread of w")
-    figures = {}
-    for name in ("encoder alone", "W from the mean", "W from the encoder"):
-        _, found = methods(gan, encoder, options)[name](images)
+    figures, ways = {}, Methods(gan, encoder, options.steps, options.tuning_steps)
+    for name in METHODS[:3]:
+        _, found = ways.invert(name, images, 0)
         error = float((found.w - w).norm(dim=1).mean()) / encoder.wspace.spread
         figures[name] = {"psnr": round(float(found.psnr.mean()), 3), "w_error": round(error, 4)}
         print(f"{name:22s} {figures[name]['psnr']:8.2f} dB   w error {error:6.3f}")
@@ -192,7 +202,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=3)
     parser.add_argument("--group-size", type=int, default=8)
     parser.add_argument("--samples", type=int, default=8, help="of the generator's own")
-    parser.add_argument("--steps", type=int, default=Optimisation.steps)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--tuning-steps", type=int, default=Tuning.steps)
     parser.add_argument("--encoder", type=Path, default=None, help="folder of a trained encoder, of outputs/cache")
     parser.add_argument("--encoder-steps", type=int, default=EncoderRecipe.steps)

@@ -21,7 +21,7 @@ from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.gan.discriminator import Discriminator
 
-PIXEL_WEIGHT = 1.0
+PIXEL_WEIGHT = 4.0  # squared differences of pixels are that much smaller than those of features
 PERCEPTUAL_WEIGHT = 1.0
 BLOCKS = 4
 SCALES = 3

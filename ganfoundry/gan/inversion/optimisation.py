@@ -50,9 +50,9 @@ class Optimisation:
     """
 
     space: Space = "W"
-    steps: int = 100
-    rate: float = 0.1
-    layer_penalty: float = 0.1
+    steps: int = 200
+    rate: float = 0.2
+    layer_penalty: float = 0.5
     batch: int = 8
 
     def __post_init__(self) -> None:
