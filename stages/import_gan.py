@@ -1,7 +1,7 @@
 """import-gan: brings a generator into the run: one that ships, or your own checkpoint.
 
 The source is a name of ganfoundry/weights ("cars-64"), a folder that holds generator.safetensors (as train-gan writes
-it), a .safetensors file, NVIDIA's .pkl (stylegan2-ada-pytorch, the StyleGAN2 of stylegan3, TensorFlow), or a .pt file
+it), a .safetensors file, NVIDIA's .pkl (stylegan2-ada-pytorch, stylegan3, TensorFlow), or a .pt file
 of rosinality/stylegan2-pytorch. Files of this project are copied byte for byte; others are converted, and what they do
 not say is listed. Nothing inside a file is imported or executed: a .pkl that refers to classes that are not known is
 refused with their names, which --allow-inert lets pass as empty holders.

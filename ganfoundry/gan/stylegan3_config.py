@@ -1,4 +1,4 @@
-"""Configuration of StyleGAN3 and the geometry of its layers (arXiv:2106.12423, appendix C.1 and C.2, figure 4c).
+"""Configuration of StyleGAN3 and the geometry of its layers (arXiv:2106.12423, section 3.2, figure 4c).
 
 Every layer is a band-limited signal: a cutoff frequency it may hold, a stopband from which its filters suppress
 everything, a sampling rate that is a power of two, and a size that exceeds the image by a margin on every side. Cutoff

@@ -1,7 +1,7 @@
 """Layers of the StyleGAN3 generator (arXiv:2106.12423).
 
 The leaky ReLU of a band-limited signal makes frequencies that the samples cannot hold. It is therefore applied between
-an upsampling and a downsampling, whose filters keep the signal band-limited (section 3.2, "filtered nonlinearity").
+an upsampling and a downsampling, whose filters keep the signal band-limited (section 3.2, config F).
 The filters are part of the checkpoint; nothing here designs them.
 
 Separable filters run as depthwise convolutions of k x 1 and 1 x k taps in channels_last layout.
@@ -99,7 +99,7 @@ def _depthwise(x: Tensor, kernel: Tensor, stride: tuple[int, int]) -> Tensor:
 
 
 class SynthesisInput(nn.Module):
-    """Fourier features in place of a learnt constant, moved and turned by w (section 3.1 and appendix F).
+    """Fourier features in place of a learnt constant, moved and turned by w (sections 3.1 and 3.2, config H).
 
     A feature is sin(2 pi (f . p + phi)) at the points p of the image plane (image side 1, origin in its centre), mixed
     by a trainable 1x1 convolution. A style vector t = (cos a, sin a, x, y), normalised so that its first two numbers
