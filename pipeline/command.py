@@ -138,6 +138,10 @@ class StageCommand(click.Command):
         if common.dry_run:
             print_plan(plan)
             return
+        if self.stage.follow is not None and int(os.environ.get("RANK", "0")) > 0:
+            if plan.action != "skip":
+                self.stage.follow(plan.config)
+            return
         display = Display(quiet=common.quiet)
         executor = make_executor(common.run.workers, common.run.scheduler)
         if plan.action != "skip":

@@ -112,6 +112,7 @@ class Stage:
     version: int = 1
     example: str = ""
     depends: Depends | None = None
+    follow: Callable[[Any], None] | None = None
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
@@ -181,6 +182,7 @@ def stage_command(
     version: int = 1,
     example: str = "",
     depends: Depends | None = None,
+    follow: Callable[[Any], None] | None = None,
 ) -> "StageCommand":
     """Command line command of a stage.
 
@@ -199,10 +201,13 @@ def stage_command(
     depends
         config -> {name: digest} of whatever else the result depends on, such as shipped weights the config names.
         It must be cheap: `status` calls it.
+    follow
+        config -> None: what a process other than the first does when a launcher (torchrun, which sets RANK) starts the
+        command several times. It works along with the first and writes nothing; None: the stage is not launched so.
     """
     from pipeline.command import StageCommand
 
-    return StageCommand(Stage(name, config_type, run, version, example, depends))
+    return StageCommand(Stage(name, config_type, run, version, example, depends, follow))
 
 
 def _paragraphs(text: str | None) -> tuple[str, ...]:

@@ -13,13 +13,20 @@ It may also begin from a finished generator with its discriminator, which is gro
 
 import json
 import shlex
+import time
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Gan, Writer
 from pipeline.config import param
 from pipeline.stage import Context, stage_command
+
+if TYPE_CHECKING:
+    from ganfoundry.gan.train_config import TrainingConfig
+    from ganfoundry.gan.train_state import TrainingState
+
+SECONDS_BETWEEN_NOTES = 30.0  # of how far the last checkpoint is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +88,12 @@ class Config:
     sample_kimg: float = param(20.0, "Thousands of images from one grid of samples to the next.", min=0.001)
     fd_samples: int = param(
         0,
-        "Samples of the Frechet distance that is taken at each grid; the best snapshot is the result. 0: none.",
+        "Samples of the Frechet distance taken at each grid; the best snapshot is the result. 0: none.",
         min=0,
     )
     fd_features: str = param(
         "annotator",
-        "Features it is taken in: of our network for cars, or of ImageNet.",
+        "Features it is taken in: those of our network for cars, or of ImageNet's.",
         choices=("annotator", "imagenet"),
     )
     patience_kimg: float = param(
@@ -100,27 +107,16 @@ def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
     from ganfoundry.gan.train_board import require_tensorboard
     from ganfoundry.gan.train_config import TrainingConfig
     from ganfoundry.gan.train_log import out_of_patience, read_log
-    from ganfoundry.gan.training import continues_at, train, write_gan
+    from ganfoundry.gan.training import write_gan
 
-    names = {field.name for field in fields(TrainingConfig)}
-    recipe = TrainingConfig(**{name: value for name, value in asdict(config).items() if name in names})
+    recipe = _recipe(config, TrainingConfig)
     if config.tensorboard:
         require_tensorboard()
     if config.images is None:
         images, data = _rendered(config, out, ctx)
     else:
         images, data = _collected(config, config.images, out, ctx)
-    shown = continues_at(out.path)
-    if shown:
-        ctx.log(f"continuing after {shown:,} of {config.kimg * 1000:,.0f} images")
-    with ctx.progress("Training", round(config.kimg * 1000)) as bar:
-
-        def advance(total: int) -> None:
-            nonlocal shown
-            bar.advance(total - shown)
-            shown = total
-
-        state = train(recipe, images, out.path, start=config.start, on_progress=advance)
+    state = _trained(config, recipe, images, out, ctx)
     why = out_of_patience(read_log(out.path), config.patience_kimg)
     if why:
         ctx.log(f"stopped early: {why}")
@@ -131,6 +127,45 @@ def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
     out.figure("images_shown", state.images)
     out.figure("hours", round(state.seconds / 3600, 3))
     out.figure("images_per_second", round(state.images / max(state.seconds, 1e-9), 1))
+
+
+def follow(config: Config) -> None:
+    """Train along with the first process that torchrun started."""
+    from ganfoundry.gan.train_config import TrainingConfig
+    from ganfoundry.gan.training import follow as train_along
+
+    train_along(_recipe(config, TrainingConfig))
+
+
+def _recipe(config: Config, kind: type[Any]) -> Any:
+    """The trainer's configuration: the options of the same names."""
+    names = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in asdict(config).items() if name in names})
+
+
+def _trained(config: Config, recipe: "TrainingConfig", images: Path, out: Writer[Gan], ctx: Context) -> "TrainingState":
+    """Train, or go on training, and note from time to time how far the last checkpoint is."""
+    from ganfoundry.gan.training import continues_at, train
+
+    shown, noted = continues_at(out.path, config.start), 0.0
+
+    def note() -> None:
+        out.reached(f"{continues_at(out.path, config.start):,} of {config.kimg * 1000:,.0f} images")
+
+    with ctx.progress("Training", max(0, round(config.kimg * 1000) - shown)) as bar:
+
+        def advance(total: int) -> None:
+            nonlocal shown, noted
+            bar.advance(total - shown)
+            shown = total
+            if time.monotonic() - noted > SECONDS_BETWEEN_NOTES:
+                noted = time.monotonic()
+                note()
+
+        try:
+            return train(recipe, images, out.path, start=config.start, on_progress=advance)
+        finally:
+            note()
 
 
 def _rendered(config: Config, out: Writer[Gan], ctx: Context) -> tuple[Path, dict[str, Any]]:
@@ -190,5 +225,6 @@ command = stage_command(
     "train-gan",
     Config,
     run,
+    follow=follow,
     example="python cli.py train-gan --run cars --world cars --kimg 600 --processes 2",
 )

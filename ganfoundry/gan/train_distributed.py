@@ -25,6 +25,17 @@ from torch import Tensor
 
 from ganfoundry.errors import InputError, RunError
 
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+LAUNCH_TIMEOUT = timedelta(hours=12)  # the first process may have images to make before it trains
+
+
+class DivergedError(RunError):
+    """A gradient is not finite; it has not been applied."""
+
+
+class LostError(RunError):
+    """The other processes are gone: what they say explains it better."""
+
 
 class Group:
     """The processes that train together; a group of one does nothing.
@@ -44,7 +55,7 @@ class Group:
             try:
                 dist.all_reduce(tensor)
             except RuntimeError as error:
-                raise RunError("a training process lost the others; run the same command again to continue") from error
+                raise LostError("a training process lost the others; run the same command again to continue") from error
             tensor /= self.size
         return tensor
 
@@ -67,14 +78,14 @@ class Group:
 
         Raises
         ------
-        RunError
+        DivergedError
             In every process, if the averaged gradient holds a NaN or an infinity.
         """
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients] + [gradients[0].new_tensor([float(flag)])])
         self.mean_(flat)
         if not bool(flat.sum().isfinite()):  # one NaN or infinity shows in the sum, which is one fast pass
-            raise RunError(f"training diverged: the gradient of the {phase} is not finite")
+            raise DivergedError(f"training diverged: the gradient of the {phase} is not finite")
         if self.size > 1:
             parts = flat[:-1].split([gradient.numel() for gradient in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
@@ -156,11 +167,19 @@ def _raise_failure(processes: Sequence[BaseProcess], messages: Any) -> None:
     if not dead:
         return
     rank, code = min(dead, key=lambda entry: entry[1])  # a signal (negative) explains what the others report
-    if code > 0 and not messages.empty():
-        kind, text = messages.get()
-        raise (InputError if kind == "InputError" else RunError)(text)
+    if code > 0:
+        time.sleep(0.1)  # one that failed by itself and one that lost it end together
+        reported = []
+        while not messages.empty():
+            reported.append(messages.get())
+        reported.sort(key=lambda message: message[0] == LostError.__name__)
+        for kind, text in reported[:1]:
+            raise (InputError if kind == InputError.__name__ else RunError)(text)
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    raise RunError(f"training process {rank} {how}; run the same command again to continue from the last checkpoint")
+    memory = " with a smaller --batch if memory was short" if code == -signal.SIGKILL else ""
+    raise RunError(
+        f"training process {rank} {how}; run the same command again to continue from the last checkpoint{memory}"
+    )
 
 
 def _process(
@@ -196,6 +215,56 @@ def _process(
     except (InputError, RunError) as error:
         messages.put((type(error).__name__, str(error)))
         sys.exit(error.exit_code)
+    except Exception as error:
+        messages.put((RunError.__name__, f"training process {rank} failed: {type(error).__name__}: {error}"))
+        raise
+
+
+# ---------------------------------------------------------------- started by torchrun
+
+
+def launched() -> bool:
+    """Whether a launcher such as torchrun has started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+@contextmanager
+def launched_group(device: torch.device) -> Iterator[tuple[Group, torch.device]]:
+    """Join the processes of a launcher: over NCCL with a GPU each, over gloo without.
+
+    Yields
+    ------
+    group : Group
+    device : torch.device
+        The one of this process.
+
+    Raises
+    ------
+    RunError
+        If the others cannot be reached.
+    """
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    else:
+        torch.set_num_threads(1)
+        if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:  # all on this machine
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LAUNCH_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        raise RunError(f"the processes of the launcher did not find each other ({error}); start them again") from error
+    try:
+        yield Group(dist.get_rank(), dist.get_world_size()), device
+    finally:
+        dist.destroy_process_group()
+
+
+def from_first(values: Sequence[Any]) -> list[Any]:
+    """Give every process of the group what the first one was given."""
+    shared = list(values)
+    dist.broadcast_object_list(shared, src=0)
+    return shared
 
 
 @contextmanager
@@ -205,7 +274,7 @@ def _single_threaded() -> Iterator[None]:
     glibc is told to keep freed memory: a step frees and takes the same blocks again, and getting fresh pages from the
     kernel for them costs a few per cent of its time.
     """
-    wanted = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
+    wanted = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": LOOPBACK}
     wanted |= {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

@@ -21,9 +21,17 @@ from safetensors import SafetensorError, safe_open
 
 from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import load_gan, save_gan
-from ganfoundry.gan.train_config import TrainingConfig
+from ganfoundry.gan.train_config import GROUP_SIZE, TrainingConfig
 from ganfoundry.gan.train_data import BatchOrder, file_sha256, open_images
-from ganfoundry.gan.train_distributed import Group, run_processes, stop_on_signals
+from ganfoundry.gan.train_distributed import (
+    Group,
+    from_first,
+    launched,
+    launched_group,
+    run_processes,
+    stop_on_signals,
+)
+from ganfoundry.gan.train_failures import failures_explained
 from ganfoundry.gan.train_log import Snapshot, best_snapshot, read_log
 from ganfoundry.gan.train_recorder import Recorder
 from ganfoundry.gan.train_report import hardware
@@ -74,7 +82,11 @@ def train(
     device = choose_device(config.device)
     arguments = (config, images, out, start, str(device))
     with stop_on_signals() as stop:
-        if config.processes > 1 and device.type == "cpu":
+        if launched():
+            with launched_group(device) as (group, device):
+                from_first([images.resolve(), out.resolve(), start])
+                work(group, stop.is_set, on_progress, config, images, out, start, str(device))
+        elif config.processes > 1 and device.type == "cpu":
             run_processes(work, arguments, config.processes, stop, on_progress)
         else:
             work(Group(), stop.is_set, on_progress, *arguments)
@@ -85,13 +97,31 @@ def train(
     return state
 
 
-def continues_at(out: Path) -> int:
-    """Images shown when the newest checkpoint in a folder was written; 0 when there is none, or a damaged one."""
-    try:
-        with safe_open(checkpoints(out / "checkpoints")[-1], framework="pt") as stream:
-            return int((stream.metadata() or {}).get("images", 0))
-    except (IndexError, SafetensorError, OSError):
+def follow(config: TrainingConfig) -> None:
+    """Train along, as a process that torchrun started beside the one that calls `train`, and write nothing.
+
+    Raises
+    ------
+    InputError, RunError, KeyboardInterrupt
+        As `train` does.
+    """
+    with stop_on_signals() as stop, launched_group(choose_device(config.device)) as (group, device):
+        images, out, start = from_first([None, None, None])
+        work(group, stop.is_set, lambda _: None, config, images, out, start, str(device))
+        if stop.is_set():
+            raise KeyboardInterrupt
+
+
+def continues_at(out: Path, start: str | Path | None = None) -> int:
+    """Images shown where a run continues: its newest checkpoint, or the checkpoint it starts from; 0 elsewhere."""
+    path = (checkpoints(out / "checkpoints") or [Path(start or "")])[-1]
+    if not is_checkpoint(path):
         return 0
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return int((stream.metadata() or {}).get("images", 0))
+    except (SafetensorError, OSError):
+        return 0  # a damaged one: loading it says so
 
 
 def choose_device(name: str) -> torch.device:
@@ -121,8 +151,24 @@ def work(
     start: str | Path | None,
     device: str,
 ) -> None:
-    """Train in one process of a group; the first one writes the files."""
-    state = TrainingState(config, torch.device(device))
+    """Train in one process of a group, and say what to do where that fails; the first one writes the files."""
+    with failures_explained(config, out):
+        _train(group, should_stop, report, config, images, out, start, torch.device(device))
+
+
+def _train(
+    group: Group,
+    should_stop: Callable[[], bool],
+    report: Callable[[int], None],
+    config: TrainingConfig,
+    images: Path,
+    out: Path,
+    start: str | Path | None,
+    device: torch.device,
+) -> None:
+    if config.batch % (GROUP_SIZE * group.size):
+        raise InputError(f"train-gan: {config.batch} images a step are no multiple of {GROUP_SIZE * group.size}")
+    state = TrainingState(config, device)
     written = checkpoints(out / "checkpoints")
     if written:
         state.load(written[-1])
