@@ -11,6 +11,7 @@ the images of both); forms take turns, medians count. The last line is one JSON 
 """
 
 import argparse
+import importlib.util
 import json
 import statistics
 import threading
@@ -85,7 +86,7 @@ class Runner:
         """Take one step, and each regulariser once."""
         config = self.state.config
         self._time("step", self._lazy_free_step)
-        if config.r1_gamma:
+        if config.penalised:
             self._time("r1", lambda: r1_phase(self.step, self.reals))
         if config.path_weight:
             self._time("path", lambda: path_length_phase(self.step))
@@ -166,13 +167,16 @@ def _shared_steps(group: Group, _: object, report: Callable[[int], None], config
 
 def choices(resolution: int, batch: int) -> list[Form]:
     """Forms of the table: the default recipe, and it with one thing changed."""
-    return [
+    forms = [
         Form("default: bf16, channels_last, alternating", recipe(resolution, batch)),
         Form("fp32", recipe(resolution, batch, precision="fp32")),
         Form("discriminator contiguous", recipe(resolution, batch), make_contiguous),
         Form("path length penalty on", recipe(resolution, batch, path_weight=2.0)),
         Form("simultaneous update", recipe(resolution, batch, update="simultaneous")),
     ]
+    if importlib.util.find_spec("efficientnet_lite_pytorch") is not None:
+        forms.append(Form("projected discriminator", recipe(resolution, batch, discriminator="projected")))
+    return forms
 
 
 def main() -> None:
