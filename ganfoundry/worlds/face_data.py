@@ -49,7 +49,7 @@ class HeadData:
     Attributes
     ----------
     template : ndarray, float32 (V, 3)
-        Vertices of the base head, then those of the left and the right eyeball.
+        Vertices of the base head and of its eyeballs.
     faces : ndarray, int32 (F, 3)
         Triangles of the head without eyeballs, counter-clockwise from outside.
     regions : ndarray, uint8 (F,)
@@ -97,7 +97,7 @@ def load_head() -> HeadData:
         If the file is missing or damaged.
     """
     try:
-        with np.load(DATA, allow_pickle=False) as stored:
+        with DATA.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {field.name: stored[field.name] for field in fields(HeadData)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{DATA} cannot be read ({error}); install the package again") from error

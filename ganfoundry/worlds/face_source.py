@@ -134,6 +134,7 @@ def _build(source: _Source) -> dict[str, npt.NDArray[np.generic]]:
     masks = {name: _vertex_mask(source, name, number, len(kept)) for name in ("lips", "eyelids")}
     soft = {name: _extended(mask, cuts)[used] for name, mask in masks.items()}
     mean, components = _principal(source, metres)
+    bigger = sum(metres(source.target(f"mpfb2/targets/eyes/{side}-eye-scale-incr.target.gz")) for side in ("l", "r"))
     folder = "mpfb2/targets/macrodetails"
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "template": template,
@@ -145,7 +146,7 @@ def _build(source: _Source) -> dict[str, npt.NDArray[np.generic]]:
              for a in ANCESTRIES]
         ),
         "details": components,
-        "details_mean": mean,
+        "details_mean": mean + _EYE_SCALE * bigger,
         "expressions": np.array(
             [metres(source.target(f"faceunits01/targets/faceunits/{name}.target")) for name in EXPRESSIONS]
         ),
@@ -288,8 +289,7 @@ def _principal(source: _Source, metres: Callable[[Array], Array]) -> tuple[Array
     components = (scale / np.sqrt(_DRAWS))[:_COMPONENTS, None] * (rows[:_COMPONENTS] @ orthogonal)
     kept = 1.0 - (scale[_COMPONENTS:] ** 2).sum() / (scale**2).sum()
     sys.stderr.write(f"{len(basis)} poses; {_COMPONENTS} components keep {kept:.4f} of the variance\n")
-    bigger = sum(metres(source.target(f"mpfb2/targets/eyes/{side}-eye-scale-incr.target.gz")) for side in ("l", "r"))
-    return (mean @ basis).reshape(-1, 3) + _EYE_SCALE * bigger, components.reshape(_COMPONENTS, -1, 3)
+    return (mean @ basis).reshape(-1, 3), components.reshape(len(components), -1, 3)
 
 
 def _landmarks(template: Array, soft: dict[str, Array], triangles: Ints, regions: Ints) -> Ints:
