@@ -51,11 +51,17 @@ class TrainingState:
         self.generator_adam = self._adam(self.generator, config.path_interval if config.path_weight else 0)
         self.discriminator_adam = self._adam(self.discriminator, config.r1_interval if config.penalised else 0)
         self.path_length = torch.zeros((), device=device)
-        self.augment_p = torch.full((), 0.0 if config.augment_target else 1.0, device=device)
+        self.augment_p = torch.ones((), device=device)
         self.real_sign = torch.zeros((), device=device)  # summed since augment_p last moved
+        self._reset_augmentation()
         self.step = 0
         self.images = 0  # real images shown so far
         self.seconds = 0.0  # spent so far, by the clock on the wall
+
+    def _reset_augmentation(self) -> None:
+        """Begin without augmentations where they adapt, with all of them where they do not."""
+        self.augment_p.fill_(0.0 if self.config.augment_target else 1.0)
+        self.real_sign.zero_()
 
     def _adam(self, network: nn.Module, interval: int) -> torch.optim.Adam:
         rate, betas = lazy_adam(self.config.learning_rate, interval)
@@ -185,6 +191,8 @@ class TrainingState:
                 f"{path} was trained with other options ({'; '.join(changed)}); use the same, or start anew"
             )
         self.load_tensors(tensors)
+        if bool(before["augment_target"]) != bool(now["augment_target"]):
+            self._reset_augmentation()
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
         self.images = int(metadata.get("images", self.step * before["batch"]))
 

@@ -160,6 +160,13 @@ def test_two_processes_train_like_one(tmp_path: Path, images: Path) -> None:
     assert float(alone.augment_p) == float(both.augment_p) > 0
 
 
+def test_new_run_that_adapts_begins_without_augmentations(tmp_path: Path, images: Path) -> None:
+    train(tiny(kimg=0.016), images, tmp_path / "out")
+    state = state_on(tiny(**OPTIONS["adaptive"]))
+    state.load(checkpoints(tmp_path / "out" / "checkpoints")[-1], same_run=False)
+    assert (state.step, float(state.augment_p)) == (2, 0.0)
+
+
 def test_checkpoint_from_before_these_options_continues(tmp_path: Path, images: Path) -> None:
     state = train(tiny(kimg=0.016), images, tmp_path / "out")
     old = checkpoints(tmp_path / "out" / "checkpoints")[-1]
