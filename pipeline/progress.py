@@ -91,9 +91,12 @@ class _LineBar:
     def __init__(self, label: str, total: int) -> None:
         self._label, self._total, self._done = label, total, 0
         self._started = self._spoken = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when the work got going, and what was done by then
 
     def advance(self, n: int = 1) -> None:
         self._done += n
+        if self._first is None and n:
+            self._first = (time.monotonic(), self._done)
         if time.monotonic() - self._spoken >= SECONDS_BETWEEN_LINES:
             self._spoken = time.monotonic()
             self._say()
@@ -102,12 +105,14 @@ class _LineBar:
         self._say()
 
     def _say(self) -> None:
-        seconds = time.monotonic() - self._started
-        words = [f"{seconds:.0f} s"]
-        if seconds >= 1 and self._done:
-            words.append(show_speed(self._done / seconds))
+        now = time.monotonic()
+        words = [f"{now - self._started:.0f} s"]
+        began, before = self._first or (now, 0)
+        if now - began >= 1 and self._done > before:
+            speed = (self._done - before) / (now - began)
+            words.append(show_speed(speed))
             if self._done < self._total:
-                words.append(f"{show_duration((self._total - self._done) * seconds / self._done)} left")
+                words.append(f"{show_duration((self._total - self._done) / speed)} left")
         sys.stderr.write(f"  {self._label}: {self._done}/{self._total} ({', '.join(words)})\n")
         sys.stderr.flush()
 

@@ -106,8 +106,9 @@ def _judge(stage: Stage, planner: Planner, common: Common) -> tuple[State, str]:
         return "unfinished", "a run is writing it"
     record = manifest.read_record(folder)
     try:
-        if not common.tables and record is not None:
-            planner.tables = {stage.name: _settings_of(stage, record, folder)}
+        made_with = record or manifest.read_progress(folder)
+        if not common.tables and made_with and "config" in made_with:
+            planner.tables = {stage.name: _settings_of(stage, made_with, folder)}
         plan = planner.plan(stage, verify=common.verify)
     except MissingInputError as error:
         return ("stale", f"input {error.input} is gone") if record else ("missing", str(error))

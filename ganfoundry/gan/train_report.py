@@ -122,7 +122,7 @@ def _curves_section(lines: Sequence[Line], best: Snapshot | None, patience_kimg:
     groups = {title: [name for name in group if name in names] for title, group in CHARTS.items()}
     shown = {name for group in groups.values() for name in group}
     groups |= {name.replace("_", " "): [name] for name in names if name not in shown}
-    mark, shown_images = best.images if best else None, (0, lines[-1]["images"] if lines else 0)
+    mark, shown_images = best.images if best else None, (0, max((line["images"] for line in lines), default=0))
     charts = [
         Chart(title, [_series(lines, name) for name in group], "images shown", mark, shown_images)
         for title, group in groups.items()

@@ -74,13 +74,15 @@ def test_lines_tell_speed_and_the_time_left(
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     with Display().bar("Training", 600_000) as bar:
-        for count in (1600, 598_400):
+        for count in (0, 100, 1600, 598_300):  # the start takes its time and does not count
             now[0] += 16.0
             bar.advance(count)
     assert capsys.readouterr().err.splitlines() == [
-        "  Training: 1600/600000 (16 s, 100/s, 1 h 40 min left)",
-        "  Training: 600000/600000 (32 s, 18,750/s)",
-        "  Training: 600000/600000 (32 s, 18,750/s)",
+        "  Training: 0/600000 (16 s)",
+        "  Training: 100/600000 (32 s)",
+        "  Training: 1700/600000 (48 s, 100/s, 1 h 40 min left)",
+        "  Training: 600000/600000 (64 s, 18,747/s)",
+        "  Training: 600000/600000 (64 s, 18,747/s)",
     ]
 
 

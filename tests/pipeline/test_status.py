@@ -65,6 +65,13 @@ def test_stale_unfinished_missing_broken(shell: Shell, chain_file: Path, made: P
     assert found["grind-pigment"] == ("broken", "run.json is damaged")
 
 
+def test_unfinished_stage_is_judged_by_the_settings_it_was_begun_with(shell: Shell) -> None:
+    assert shell("grind-pigment", "--run", "demo", "--parts", 1).code == 0
+    folder = Path("outputs/demo/grind-pigment")
+    (folder / "run.json").rename(folder / "progress.json")
+    assert table(shell("status", "--run", "demo").out)["grind-pigment"] == ("unfinished", "unfinished: continuing")
+
+
 def test_a_folder_that_is_being_written(shell: Shell, chain_file: Path, made: Path) -> None:
     with manifest.locked(made / "paint"):
         assert table(shell("status", "--config", chain_file).out)["paint"] == ("unfinished", "a run is writing it")
