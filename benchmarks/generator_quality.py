@@ -5,10 +5,11 @@
 Samples at truncation psi 1 and 0.7 (seeds 0, 1, 2, ...), as many renders that no training saw, and the same renders
 blurred are compared with as many other renders: Frechet distance (FD), precision and recall, in features of the network
 that was trained on the world's attributes and, where the optional extra `imagenet` is installed, in ImageNet features
-of the first 2,000. The row "unseen renders" is what a perfect generator would reach, "blurred renders" a bad one. Every
-figure is followed by its mean and standard deviation over three disjoint groups of a third of the images: FD falls with
-the number of images, so compare equal numbers only. Then the share of images in which the Mask R-CNN finds exactly one
-object, and what benchmarks.views says of the generator's viewpoint codes, if there are any. Last, one line of JSON.
+of the first 2,000, which notice faint pixel noise that the others overlook. The row "unseen renders" is what a perfect
+generator would reach, "blurred renders" a bad one. Every figure is followed by its mean and standard deviation over
+three disjoint groups of a third of the images: FD falls with the number of images, so compare equal numbers only. Then
+the share of images in which the Mask R-CNN finds exactly one object, and what benchmarks.views says of the generator's
+viewpoint codes, if there are any. Last, one line of JSON.
 
 Renders are kept in outputs/cache. `--quick`: 1,000 samples.
 """

@@ -110,6 +110,21 @@ def test_blurred_renders_are_further_away_than_renders(annotator: AnnotatorFeatu
     assert bad > 1.5 * floor
 
 
+def test_faint_noise_moves_imagenet_features_more_than_the_annotators(
+    annotator: AnnotatorFeatures, imagenet: ImageNetFeatures, renders: Images
+) -> None:
+    images = renders[:10]
+    noisy = np.clip(images + np.random.default_rng(0).normal(0, 4, images.shape), 0, 255).astype(np.uint8)
+
+    def moved(extractor: FeatureExtractor) -> float:
+        """Squared displacement as a share of the images' own variance."""
+        clean = extractor(images)
+        return float(((extractor(noisy) - clean) ** 2).sum() / ((clean - clean.mean(0)) ** 2).sum())
+
+    assert moved(annotator) < 0.1
+    assert moved(imagenet) > 0.2
+
+
 @pytest.mark.parametrize(
     "images",
     [np.zeros((2, 64, 64, 3), np.float32), np.zeros((2, 64, 32, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)],
