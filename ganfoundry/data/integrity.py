@@ -147,8 +147,15 @@ def open_hdf5(path: str | os.PathLike[str]) -> h5py.File:
         raise InputError(f"{path} cannot be opened as HDF5 ({_first_line(error)})") from None
 
 
-def open_dataset(file: h5py.File, name: str) -> h5py.Dataset:
+def open_dataset(file: h5py.File, name: str, *, max_bytes: int = MAX_DATASET_BYTES) -> h5py.Dataset:
     """Return a dataset of a file after checking that it is stored in that file and of sane size.
+
+    Parameters
+    ----------
+    file : h5py.File
+    name : str
+    max_bytes : int
+        Largest uncompressed size; more than the default for one that is read in pieces.
 
     Raises
     ------
@@ -167,7 +174,7 @@ def open_dataset(file: h5py.File, name: str) -> h5py.Dataset:
         dataset = file[name]
         if not isinstance(dataset, h5py.Dataset):
             raise InputError(f'"{name}" in {file.filename} is not a dataset')
-        check_dataset(dataset)
+        check_dataset(dataset, max_bytes=max_bytes)
     except InputError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -175,7 +182,7 @@ def open_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     return dataset
 
 
-def check_dataset(dataset: h5py.Dataset, *, virtual: bool = False) -> None:
+def check_dataset(dataset: h5py.Dataset, *, virtual: bool = False, max_bytes: int = MAX_DATASET_BYTES) -> None:
     """Refuse a dataset that uses anything our writer does not.
 
     Parameters
@@ -184,6 +191,8 @@ def check_dataset(dataset: h5py.Dataset, *, virtual: bool = False) -> None:
         An open dataset.
     virtual : bool
         True lets a virtual dataset pass; its sources are the caller's to check.
+    max_bytes : int
+        Largest uncompressed size.
 
     Raises
     ------
@@ -201,8 +210,8 @@ def check_dataset(dataset: h5py.Dataset, *, virtual: bool = False) -> None:
     if dataset.is_virtual and not virtual:
         raise InputError(f"{where} takes its values from other files (a virtual dataset): refused")
     size = math.prod(dataset.shape) * dataset.dtype.itemsize
-    if size > MAX_DATASET_BYTES:
-        raise InputError(f"{where} claims {size:,} bytes, more than the limit of {MAX_DATASET_BYTES:,}: refused")
+    if size > max_bytes:
+        raise InputError(f"{where} claims {size:,} bytes, more than the limit of {max_bytes:,}: refused")
     plist = dataset.id.get_create_plist()
     filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
     if not filters <= ALLOWED_FILTERS:

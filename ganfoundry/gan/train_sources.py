@@ -24,6 +24,7 @@ Content = bytes | NDArray[np.uint8]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 IMAGE_KEYS = ("image", "images")  # names looked for in an HDF5 file
 MAX_FILE_BYTES = 1 << 28  # of one image file, inflated; more is a decompression bomb
+MAX_HDF5_BYTES = 1 << 40  # of the images in one file, which are read a chunk at a time
 
 
 class Source:
@@ -124,7 +125,7 @@ class ArraySource(Source):
                 f"{path} has no dataset {wanted}, only {', '.join(map(repr, sorted(file)[:10])) or 'nothing'}; "
                 "name the images with --images-key"
             )
-        self._dataset = open_dataset(file, found[0])
+        self._dataset = open_dataset(file, found[0], max_bytes=MAX_HDF5_BYTES)
         _check_array(f'"{found[0]}" in {path}', self._dataset.dtype, self._dataset.shape)
         self._block_rows = self._dataset.chunks[0] if self._dataset.chunks else 1
         self._block: tuple[int, NDArray[np.uint8] | None] = (-1, None)

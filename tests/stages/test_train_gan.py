@@ -58,6 +58,7 @@ def test_folder_of_images_becomes_a_generator_once(tmp_path: Path, capsys: pytes
     assert loaded.card["data"]["description"] == "images of the folder photos"
     assert loaded.card["command"].startswith("python cli.py train-gan --images photos --resolution 16 ")
     assert str(tmp_path) not in (out / "card.json").read_text()
+    assert "20 of 20 images of the folder photos are used" in (out / "report.html").read_text()
     before = (out / "generator.safetensors").stat().st_mtime_ns
     assert train_gan("--images", str(folder)) == 0
     assert (out / "generator.safetensors").stat().st_mtime_ns == before
@@ -74,6 +75,8 @@ def test_renders_are_kept_for_the_next_run(tmp_path: Path) -> None:
     assert [card["images"] for card in cards if card] == [40, 48]
     assert cards[0] is not None
     assert cards[0]["data"]["description"] == "16 renders of the cars world at 16 px"
+    page = (tmp_path / "outputs" / "first" / "train-gan" / "report.html").read_text()
+    assert "16 renders of the cars world at 16 px." in page
     stored = np.load(cache)
     stored[0, 0, 0] ^= 1
     np.save(cache, stored)
@@ -103,6 +106,21 @@ def test_irregular_images_are_counted_named_and_treated_as_asked(
         ]
 
 
+def test_snapshot_of_the_lowest_frechet_distance_is_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photographs(tmp_path / "photos")
+    assert train_gan("--images", str(folder), "--fd-samples", "20", "--sample-kimg", "0.016") == 0
+    out = tmp_path / "outputs" / "default" / "train-gan"
+    measured = [line for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "fd" in line]
+    best = min(measured, key=lambda line: line["fd"])
+    figures, card = json.loads((out / "run.json").read_text())["figures"], load_gan(out).card
+    assert card is not None
+    assert figures["fd"] == card["snapshot"]["fd"] == best["fd"]
+    assert figures["best_snapshot"] == card["snapshot"]["name"] == best["snapshot"]
+    assert card["images"] == best["images"]
+
+
 @pytest.mark.parametrize("kind", ["zip", "hdf5"])
 def test_archive_or_hdf5_of_images_becomes_a_generator(tmp_path: Path, kind: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
@@ -130,6 +148,7 @@ def test_archive_or_hdf5_of_images_becomes_a_generator(tmp_path: Path, kind: str
         (["--augment", "sepia"], "unknown augmentation 'sepia'"),
         (["--images", "absent"], "absent"),
         (["--start", "absent.safetensors"], "absent.safetensors"),
+        (["--patience-kimg", "5"], "patience_kimg needs fd_samples above 0"),
     ],
 )
 def test_wrong_option_is_a_sentence(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,5 +171,6 @@ def test_ctrl_c_ends_with_130_and_the_same_command_continues(tmp_path: Path) -> 
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
     assert not (out / "run.json").exists()
+    assert json.loads((out / "progress.json").read_text())["reached"] != "0 of 800 images"
     assert subprocess.run([*command, *options], cwd=tmp_path, check=False).returncode == 0
     assert json.loads((out / "run.json").read_text())["figures"]["images_shown"] == 800

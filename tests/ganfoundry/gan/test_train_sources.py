@@ -161,6 +161,15 @@ def test_hdf5_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "set.h5")
 
 
+def test_large_hdf5_is_read_and_an_absurd_one_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file.create_dataset("image", shape=(50_000, 512, 512, 3), dtype=np.uint8)  # 39 GB, none of them written
+    assert len(open_source(tmp_path / "set.h5").names) == 50_000
+    monkeypatch.setattr(train_sources, "MAX_HDF5_BYTES", 1 << 33)
+    with pytest.raises(InputError, match="more than the limit of 8,589,934,592"):
+        open_source(tmp_path / "set.h5")
+
+
 def test_shards_are_read_from_their_folder_their_index_or_their_artifact(tmp_path: Path) -> None:
     pixels = pictures(5)
     folder = tmp_path / "synthesize" / "shards"
