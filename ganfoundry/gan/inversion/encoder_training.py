@@ -129,17 +129,17 @@ def train_encoder(
 @torch.no_grad()
 def draw(generator: StyleGenerator, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Samples: w (N, w_dim) and their pictures (N, 3, R, R) in [-1, 1], half of them blurred or noisy."""
-    config, device = generator.config, generator.w_avg.device
+    config = generator.config
     z = torch.randn(count, config.z_dim, generator=random)
     c = F.one_hot(torch.randint(config.c_dim, (count,), generator=random), config.c_dim) if config.c_dim else None
-    w = generator.mapping(z.to(device), None if c is None else c.float().to(device))
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    w = generator.mapping(z, None if c is None else c.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
         image = generator.synthesis(w).float().clamp(-1, 1)
     amount = 0.1 * torch.rand(count, 1, 1, 1, generator=random)
     noise = amount * torch.randn(image.shape, generator=random)
-    kind = torch.randint(4, (count, 1, 1, 1), generator=random).to(device)
+    kind = torch.randint(4, (count, 1, 1, 1), generator=random)
     soft = F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    image = torch.where(kind == 0, soft, torch.where(kind == 1, image + noise.to(device), image))
+    image = torch.where(kind == 0, soft, torch.where(kind == 1, image + noise, image))
     return w, image.clamp(-1, 1)
 
 
@@ -153,7 +153,7 @@ def encoder_loss(
     random: torch.Generator,
 ) -> Tensor:
     """Squared distance of the guess to w in units of the spread, and of its picture to the given one."""
-    with torch.autocast(image.device.type, dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
         guess = wspace.to_w(net(image))
         loss = (guess.float() - w).square().sum(dim=1).mean() / wspace.spread**2
         rows = torch.randperm(len(w), generator=random)[: recipe.pixel_rows]

@@ -69,7 +69,7 @@ class Inversions:
     Attributes
     ----------
     space : "W" or "W+"
-    w : (N, w_dim) or (N, num_ws, w_dim) float32, on the CPU
+    w : (N, w_dim) or (N, num_ws, w_dim) float32
     start_w : (N, w_dim) float32
         Where the optimisation began: the encoder's guess, or the mean w.
     images, start_images : (N, R, R, 3) uint8
@@ -119,7 +119,7 @@ def invert(
     wspace: WSpace | None = None,
     on_step: Callable[[int], None] = lambda images: None,
 ) -> Inversions:
-    """Latents of pictures.
+    """Latents of pictures. All of it runs on the CPU, where `load_gan` puts the networks.
 
     Parameters
     ----------
@@ -153,10 +153,10 @@ def invert(
     if encoder is not None:
         encoder.check_generator(gan.sha256)
     _check_images(images, gan.generator.config.resolution)
-    synthesis, device = gan.generator.synthesis, gan.generator.w_avg.device
+    synthesis = gan.generator.synthesis
     pieces = []
     for first in range(0, len(images), options.batch):
-        batch = to_network(images[first : first + options.batch]).to(device)
+        batch = to_network(images[first : first + options.batch])
         start = wspace.mean.expand(len(batch), -1).clone() if encoder is None else encoder.predict(batch)
         target = objective.target(batch)
         w = optimise(synthesis, objective, target, start, wspace, options, on_step)
@@ -237,9 +237,9 @@ def _measure(
 ) -> tuple[Tensor, Tensor, Images, Images, NDArray[np.float64], NDArray[np.float64]]:
     """Everything of one batch that :class:`Inversions` lists, in that order, without PSNR."""
     image = synthesis(w)
-    perceptual = objective.perceptual(image, target).double().cpu().numpy()
-    distance = wspace.distance(w).double().cpu().numpy()
-    return w.cpu(), start.cpu(), to_uint8(image.cpu()), to_uint8(synthesis(start).cpu()), perceptual, distance
+    perceptual = objective.perceptual(image, target).double().numpy()
+    distance = wspace.distance(w).double().numpy()
+    return w, start, to_uint8(image), to_uint8(synthesis(start)), perceptual, distance
 
 
 def _check_images(images: Images, side: int) -> None:

@@ -116,9 +116,9 @@ def neighbours(generator: StyleGenerator, pivots: Tensor, wspace: WSpace, tuning
     Equation 3: w_r = w_p + alpha (w_z - w_p) / |w_z - w_p|; the pivots take turns.
     """
     classes = generator.config.c_dim
-    c = torch.eye(classes)[torch.arange(tuning.steps) % classes].to(pivots.device) if classes else None
+    c = torch.eye(classes)[torch.arange(tuning.steps) % classes] if classes else None
     samples = content_codes(generator, [sample_seed(tuning.seed, TRAIN, k) for k in range(tuning.steps)], 1.0, c)
-    centre = pivots[torch.arange(tuning.steps, device=pivots.device) % len(pivots)]
-    offset = samples[:, None].to(pivots.dtype) - centre
+    centre = pivots[torch.arange(tuning.steps) % len(pivots)]
+    offset = samples[:, None] - centre
     length = offset.square().sum(dim=-1).mean(dim=-1).sqrt()[:, None, None]
     return centre + tuning.locality_distance * wspace.spread * offset / length.clamp(min=1e-12)

@@ -43,8 +43,7 @@ class WSpace:
     def of(cls, generator: StyleGenerator) -> WSpace:
         """Measure a generator by 4,096 samples of fixed seeds; the classes of a conditional one take turns."""
         classes = generator.config.c_dim
-        device = generator.w_avg.device
-        c = torch.eye(classes, device=device)[torch.arange(SAMPLES, device=device) % classes] if classes else None
+        c = torch.eye(classes)[torch.arange(SAMPLES) % classes] if classes else None
         w = content_codes(generator, [sample_seed(0, TRAIN, index) for index in range(SAMPLES)], 1.0, c).double()
         mean = w.mean(dim=0)
         variance, axes = torch.linalg.eigh((w - mean).T @ (w - mean) / len(w))

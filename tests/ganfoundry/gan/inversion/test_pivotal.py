@@ -39,15 +39,15 @@ def test_the_picture_is_made_and_samples_stay(gan: LoadedGan, picture: np.ndarra
     found = invert(gan, picture, steps=20, wspace=wspace)
     before = copy.deepcopy(gan.generator.state_dict())
     target, results = to_network(picture), {}
-    for weight in (0.0, 10.0):
+    for weight in (0.0, 3.0):
         tuned = tune_generator(gan.generator, objective, target, found.w, Tuning(40, 0.01, weight), wspace=wspace)
         with torch.no_grad():
             made = to_uint8(tuned.synthesis(found.w))
         results[weight] = psnr(made, picture)[0] - found.psnr[0], changed(gan, tuned)
         assert not any(p.requires_grad for p in tuned.parameters())
     assert results[0.0][0] > 6
-    assert results[10.0][0] > 2
-    assert results[10.0][1] < 0.6 * results[0.0][1], "locality holds other samples"
+    assert results[3.0][0] > 2.5
+    assert results[3.0][1] < 0.6 * results[0.0][1], "locality holds other samples"
     assert all(torch.equal(value, before[name]) for name, value in gan.generator.state_dict().items())
 
 
