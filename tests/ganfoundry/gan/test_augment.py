@@ -5,7 +5,7 @@ import torch
 
 from ganfoundry.errors import InputError
 from ganfoundry.gan import augment as module
-from ganfoundry.gan.augment import AUGMENTATIONS, NUM_UNIFORMS, augment, mirror, parse_policy
+from ganfoundry.gan.augment import AUGMENTATIONS, NUM_UNIFORMS, augment, mirror, parse_policy, steer
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -80,3 +80,24 @@ def test_colour_keeps_structure() -> None:
         [torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(grey_before, grey_after, strict=True)]
     )
     assert float(correlation.min()) > 0.999
+
+
+def test_gates_choose_the_augmentations_of_each_image() -> None:
+    images, numbers = torch.randn(4, 3, 16, 16, generator=seeded(7)), uniforms(4, 8)
+    gates = torch.tensor([[False, False], [True, False], [False, True], [True, True]])
+    found = augment(images, ("colour", "cutout"), numbers, gates)
+    for row, names in enumerate(((), ("colour",), ("cutout",), ("colour", "cutout"))):
+        torch.testing.assert_close(found[row], augment(images, names, numbers)[row])
+
+
+def test_probability_moves_by_a_fixed_rate_towards_the_target() -> None:
+    start = torch.tensor(0.5)
+    assert float(steer(start, torch.tensor(0.9), 0.6, 5000)) == pytest.approx(0.51)
+    assert float(steer(start, torch.tensor(-1.0), 0.6, 5000)) == pytest.approx(0.49)
+    assert float(steer(start, torch.tensor(0.6), 0.6, 5000)) == 0.5
+    assert float(steer(torch.tensor(0.999), torch.tensor(1.0), 0.6, 5000)) == 1.0
+    assert float(steer(torch.tensor(0.001), torch.tensor(0.0), 0.6, 5000)) == 0.0
+    probability = torch.tensor(0.0)
+    for _ in range(100):  # 500,000 images from none to always
+        probability = steer(probability, torch.tensor(1.0), 0.6, 5000)
+    assert float(probability) == pytest.approx(1.0)

@@ -136,3 +136,14 @@ def test_betas_are_floats_as_adam_demands() -> None:
     parameter.grad = torch.ones(1)
     torch.optim.Adam([parameter], rate, betas).step()
     assert float(parameter.detach()) == pytest.approx(1 - rate, rel=1e-5)
+
+
+def test_hinge_losses_against_loops() -> None:
+    real, fake = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)).mul(2).unbind()
+    discriminator = generator = 0.0
+    for row in range(5):
+        for head in range(3):
+            discriminator += max(0.0, 1.0 - float(real[row, head])) + max(0.0, 1.0 + float(fake[row, head]))
+            generator -= float(fake[row, head])
+    assert float(losses.hinge_discriminator_loss(real, fake)) == pytest.approx(discriminator / 5, rel=1e-5)
+    assert float(losses.hinge_generator_loss(fake)) == pytest.approx(generator / 5, rel=1e-5)
