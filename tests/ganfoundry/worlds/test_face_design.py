@@ -99,7 +99,7 @@ def test_corner_normals_are_unit_and_face_outward():
     middle = (a + b + c) / 3
     for part in (Part.SKIN, Part.HAIR):
         rows = mesh.face_parts == part
-        assert ((middle * across).sum(1)[rows] > 0).mean() > 0.85, part
+        assert ((middle * across).sum(1)[rows] > 0).mean() > 0.75, part
 
 
 def test_hair_lies_outside_the_skull_and_falls_as_far_as_it_should():
