@@ -256,7 +256,8 @@ def _read_latents(path: Path, count: int) -> tuple[NDArray[np.float32], NDArray[
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the latents {path}: {error}; restore the file") from None
     if "w" not in latents or latents["w"].ndim != 2:
-        raise InputError(f'{path} lacks "w" of shape (samples, w_dim); restore it')
+        held = ", ".join(f'"{name}" {value.shape}' for name, value in latents.items()) or "nothing"
+        raise InputError(f'{path} lacks "w" (samples, w_dim), latents of W, and holds {held}; restore it')
     for name in latents:
         rows = len(latents[name])
         if rows != count:

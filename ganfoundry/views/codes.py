@@ -191,7 +191,11 @@ class ViewCodeSet:
                 "make codes for this generator with annotate-views"
             )
         if set(self.layers) - set(layer_names) or self.w.shape[1] != w_dim:
-            raise InputError("the viewpoint codes name layers or a latent size that the generator does not have")
+            raise InputError(
+                f"the viewpoint codes take the layers {', '.join(self.layers)} and W latents of {self.w.shape}, but the "
+                f"generator has {', '.join(layer_names)} and W latents of (N, {w_dim}); make codes for it with "
+                "annotate-views"
+            )
 
     def save(self, folder: Path) -> None:
         """Write codes.json and codes.safetensors."""

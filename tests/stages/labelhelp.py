@@ -42,8 +42,9 @@ def shades_labels(folder: Path, gan: Gan, count: int = 6) -> Labels:
     """Samples whose four parts are quarters of the range of the mean feature: learnable, and not from colours."""
     loaded = load_gan(gan.path)
     w = content_codes(loaded.generator, list(range(count)), 0.7)
-    images, features = images_and_features(loaded.generator.synthesis, w, ["b16.conv1"])
-    shade = features["b16.conv1"].mean(1).numpy()
+    last = list(loaded.generator.synthesis.feature_dims)[-1]
+    images, features = images_and_features(loaded.generator.synthesis, w, [last])
+    shade = features[last].mean(1).numpy()
     masks = np.searchsorted(np.quantile(shade, [0.25, 0.5, 0.75]), shade).astype(np.uint8)
     names = tuple(f"sample-{i}" for i in range(count))
     LabelSet(names, images, masks, w.numpy(), loaded.sha256, SCHEMA, {"labels": "by features"}).save(folder)

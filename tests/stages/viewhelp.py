@@ -34,7 +34,7 @@ def view_codes(folder, gan, shapes=("",)):
     """Random latents that claim to be viewpoint codes, twelve of each shape."""
     loaded = load_gan(gan.path)
     count = BINS * len(shapes)
-    w = np.random.default_rng(0).standard_normal((count, 8)).astype(np.float32)
+    w = np.random.default_rng(0).standard_normal((count, loaded.generator.config.w_dim)).astype(np.float32)
     codes = tuple(
         ViewCode(i, i % BINS, 30.0 * (i % BINS), 1.0, 10.0, 11.0, 0.0, "hand", shapes[i // BINS]) for i in range(count)
     )

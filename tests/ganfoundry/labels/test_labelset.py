@@ -117,6 +117,8 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "latents.safetensors").unlink(), "cannot read the latents"),
     (lambda f: (f / "latents.safetensors").write_bytes(b"x" * 40), "cannot read the latents"),
     (latents(z=np.zeros((3, 5), np.float32)), 'lacks "w"'),
+    (latents(ws=np.zeros((3, 6, 5), np.float32)), r'latents of W, and holds "ws" \(3, 6, 5\)'),
+    (latents(w=np.zeros((3, 6, 5), np.float32)), r'latents of W, and holds "w" \(3, 6, 5\)'),
     (latents(w=np.zeros((2, 5), np.float32)), '"w" has 2 rows for 3 samples'),
 ]
 

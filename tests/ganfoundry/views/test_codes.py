@@ -59,7 +59,7 @@ def test_another_generator_is_refused(codes):
     codes.check_generator("ab" * 32, LAYERS, 16)
     with pytest.raises(InputError, match="annotate-views"):
         codes.check_generator("cd" * 32, LAYERS, 16)
-    with pytest.raises(InputError, match="latent size"):
+    with pytest.raises(InputError, match=r"W latents of \(12, 16\), but the generator has .* W latents of \(N, 32\)"):
         codes.check_generator("ab" * 32, LAYERS, 32)
     with pytest.raises(InputError, match="layers"):
         codes.check_generator("ab" * 32, LAYERS[2:], 16)
