@@ -42,7 +42,7 @@ def filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Ten
     try:
         with torch.device("meta"):  # no memory is spent on a size that the file only claims
             network = kind(config)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:  # sizes that no tensor can have
         raise InputError(f"{path} does not hold a usable network ({error}); get the file again") from error
     expected = network.state_dict()
     problems = find_problems(expected, state)

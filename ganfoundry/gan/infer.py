@@ -19,6 +19,7 @@ from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig, resoluti
 from ganfoundry.gan.filters import resample_kernel
 
 DEFAULT_FILTER = (1.0, 3.0, 3.0, 1.0)
+MAX_LATENT = 8192  # published networks have 512; samples of z are drawn by the thousand
 
 
 def infer_config(
@@ -48,6 +49,8 @@ def infer_config(
     last = _shape(state, f"mapping.fc{depth - 1}.weight", 2)
     embedded, c_dim = _shape(state, "mapping.embed.weight", 2) if "mapping.embed.weight" in state else (0, 0)
     w_dim = last[0]
+    if max(fc0[1], w_dim) > MAX_LATENT:
+        raise InputError(f"latents of {max(fc0[1], w_dim)} numbers are too long; at most {MAX_LATENT} are supported")
     if top > 4 and "synthesis.b4.torgb.weight" not in state:
         architecture = "resnet" if "synthesis.b8.skip.weight" in state else "orig"
     else:

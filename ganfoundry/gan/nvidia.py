@@ -178,8 +178,12 @@ def _networks(tree: object) -> dict[str, object]:
 
 def _module(found: modules.PickledNetwork) -> NvidiaModule:
     names = _POSITIONAL.get(found.class_name, ())
-    positional = dict(zip(names, found.args, strict=False))
-    return NvidiaModule(found.class_name, {**positional, **found.kwargs}, found.arrays, found.attributes)
+    kwargs = {**dict(zip(names, found.args, strict=False)), **found.kwargs}
+    wrong = [name for name, value in kwargs.items() if name.endswith("_kwargs") and not isinstance(value, dict | None)]
+    if wrong:
+        raise InputError(f"the file's {wrong[0][:40]} are not a dictionary")
+    given = {name: value for name, value in kwargs.items() if not (name.endswith("_kwargs") and value is None)}
+    return NvidiaModule(found.class_name, given, found.arrays, found.attributes)
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

@@ -161,10 +161,10 @@ class NetworkReader:
         """A number or text; anything else as a text in angle brackets."""
         if type(value) is Node and value.name == tensors.SCALAR:
             return self.reader.number(value)
-        if value is None or type(value) in (bool, int, float):
-            return value
-        if type(value) is str:
+        if isinstance(value, str):
             return value[:1000]
+        if value is None or isinstance(value, int | float):
+            return value
         return f"<{value.name if type(value) is Node else type(value).__name__}>"
 
 

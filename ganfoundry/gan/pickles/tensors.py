@@ -33,7 +33,7 @@ MAX_DIMENSIONS = 8
 MAX_SIZE = 1 << 40
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 _HEADER = 4096  # bytes that the five small pickles may take; they take about 400
-_STORAGE_DTYPES = {
+_STORAGE_DTYPES: dict[str, np.dtype[Any]] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),

@@ -27,6 +27,7 @@ from tests.ganfoundry.gan.picklehelp import (
     persistent,
 )
 from tests.ganfoundry.gan.test_stylegan2_golden import NVIDIA, Golden
+from tests.ganfoundry.gan.test_stylegan3_golden import reference_kwargs, stylegan3_of
 
 MATRIX = [
     (resolution, depth, multiplier, c_dim, protocol)
@@ -374,6 +375,33 @@ def test_pickles_of_other_things(tmp_path: Path, content: Any) -> None:
         load_gan(dump(tmp_path / "other.pkl", content))
     with pytest.raises(InputError, match=r"holds no generator that can be read \(G_ema: .*something else"):
         load_gan(dump(tmp_path / "other.pkl", {"G_ema": 3}))
+
+
+WRONG = [None, -1, "x", float("nan"), 1e-300, 10**40, [1]]
+
+
+@pytest.mark.parametrize("name", ["sg3t_32_clamp", "sg2ada_32_resnet"])
+def test_wrong_arguments_never_surprise(tmp_path: Path, name: str) -> None:
+    """A file may say anything about its networks: it loads, or is refused in a sentence."""
+    golden = Golden(name)
+    stylegan3 = name.startswith("sg3")
+    network = stylegan3_of(golden) if stylegan3 else golden_generator(golden)
+    kwargs = reference_kwargs(golden) if stylegan3 else ada_kwargs(network.config)
+    nested = ("mapping_kwargs", "synthesis_kwargs")
+    refused = 0
+    for key, value in [(key, value) for key in {*kwargs, *nested, "first_stopband"} for value in WRONG]:
+        file = dump(tmp_path / "x.pkl", file_of(persistent(network, "Generator", {**kwargs, key: value})))
+        try:
+            load_gan(file)
+        except InputError:
+            refused += 1
+    assert refused > 30
+
+
+def test_latents_of_absurd_length_are_refused() -> None:
+    state = {**generator_of().state_dict(), "mapping.fc0.weight": torch.zeros(1).expand(6, 100_000)}
+    with pytest.raises(InputError, match="latents of 100000 numbers are too long"):
+        infer_config(state)
 
 
 def test_what_stylegan3_needs(tmp_path: Path) -> None:
