@@ -192,7 +192,7 @@ class ViewCodeSet:
             )
         if set(self.layers) - set(layer_names) or self.w.shape[1] != w_dim:
             raise InputError(
-                f"the viewpoint codes take the layers {', '.join(self.layers)} and W latents of {self.w.shape}, but the "
+                f"the view codes take the layers {', '.join(self.layers)} and W latents of {self.w.shape}, but the "
                 f"generator has {', '.join(layer_names)} and W latents of (N, {w_dim}); make codes for it with "
                 "annotate-views"
             )
