@@ -39,7 +39,8 @@ def minibatch_stddev(x: Tensor, group_size: int, num_channels: int, eps: float =
     if n % group:
         raise ValueError(f"a batch of {n} images cannot be divided into groups of {group}")
     y = x.reshape(group, n // group, num_channels, c // num_channels, h, w)
-    deviation = (y.var(dim=0, unbiased=False) + eps).sqrt().mean(dim=(2, 3, 4))
+    variance = (y - y.mean(dim=0)).square().mean(dim=0)  # several times faster than var, which cannot use vectors here
+    deviation = (variance + eps).sqrt().mean(dim=(2, 3, 4))
     return torch.cat([x, deviation.repeat(group, 1)[:, :, None, None].expand(-1, -1, h, w)], dim=1)
 
 
