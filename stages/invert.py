@@ -289,18 +289,19 @@ def _draw(
     """Write inversions.png: picture, start, result, (tuned,) difference, for at most 32 pictures."""
     import numpy as np
 
+    from ganfoundry.gan.inversion import psnr
     from ganfoundry.pictures import captioned, heatmap, png_bytes, spread
 
     rows = spread(np.arange(len(names)), SHOWN)
     fields = reader.rows(rows, ["image", "start_image", "inverted_image", "start_psnr", "psnr", "w"])
-    start = "encoder" if config.encoder_steps else "mean w"
+    start, space = "encoder" if config.encoder_steps else "mean w", "W+" if config.method == "w+" else "W"
     tiles, captions = [], []
     for k, row in enumerate(rows):
         shown = [fields["image"][k], fields["start_image"][k], fields["inverted_image"][k]]
-        text = [names[row], f"{start} {fields['start_psnr'][k]:.1f} dB", f"found {fields['psnr'][k]:.1f} dB"]
+        text = [names[row], f"{start} {fields['start_psnr'][k]:.1f} dB", f"{space} {fields['psnr'][k]:.1f} dB"]
         if tuned:
             shown.append(_tuned_picture(tuned[row], fields["w"][k]))
-            text.append("tuned")
+            text.append(f"tuned {psnr(shown[-1][None], shown[0][None])[0]:.1f} dB")
         difference = np.abs(shown[-1].astype(float) - shown[0]).mean(axis=2)
         tiles += [*shown, heatmap(difference, 64.0)]
         captions += [*text, "difference"]

@@ -9,7 +9,7 @@ import torch
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.gan.inversion import Optimisation, WSpace, invert
-from ganfoundry.gan.inversion.optimisation import learning_rate
+from ganfoundry.gan.inversion.optimisation import latent, learning_rate
 from ganfoundry.gan.latent_spaces import load_latents, save_latents
 from tests.ganfoundry.gan.inversion.invhelp import samples, tiny_gan
 
@@ -42,6 +42,15 @@ def test_own_samples_are_found_again(gan: LoadedGan, wspace: WSpace) -> None:
     assert nearer.median() < 0.7
     assert np.allclose(found.distance, wspace.distance(found.w).numpy())
     assert found.perceptual.max() < 0.1
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.3, 50.0])
+def test_what_is_optimised_is_the_penalty_as_written(gan: LoadedGan, wspace: WSpace, penalty: float) -> None:
+    u, offset = torch.randn(2, 8), torch.randn(2, gan.generator.num_ws, 8)
+    ws, value = latent(u, [offset], wspace, penalty)
+    deltas = (ws - wspace.to_w(u)[:, None]).double()
+    expected = [penalty * sum(float(d.norm()) ** 2 for d in rows) / len(rows) / wspace.spread**2 for rows in deltas]
+    assert value.tolist() == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_penalty_without_end_is_w(gan: LoadedGan, wspace: WSpace) -> None:
