@@ -1,7 +1,8 @@
 """A report is sections of text, figures, charts, bars and tables, rendered to one HTML file without scripts.
 
-Nothing outside the file is needed to open it. Everything written into the page is escaped by the template engine, and the page's content security policy allows
-nothing but its own style and data: images, so a hostile class name or path stays text.
+Nothing outside the file is needed to open it. Everything written into the page is escaped by the template engine, and
+the page's content security policy allows nothing but its own style and data: images, so a hostile class name or path
+stays text.
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from cli import cli
 from ganfoundry.gan.checkpoints import load_gan
 from ganfoundry.pictures import png_bytes
 from pipeline.registry import run_command_line
+from stages.train_gan import Config, _command
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -62,6 +64,12 @@ def test_folder_of_images_becomes_a_generator_once(tmp_path: Path, capsys: pytes
     before = (out / "generator.safetensors").stat().st_mtime_ns
     assert train_gan("--images", str(folder)) == 0
     assert (out / "generator.safetensors").stat().st_mtime_ns == before
+
+
+def test_command_on_the_card_is_one_that_the_command_line_takes() -> None:
+    config = Config(images=Path("a") / "my photos", mirror=False, tensorboard=True, kimg=5.0)
+    assert _command(config) == ("python cli.py train-gan --images 'my photos' --kimg 5.0 --no-mirror --tensorboard")
+    assert run_command_line(cli, [*shlex.split(_command(config))[2:], "-n"], "python cli.py") == 0
 
 
 def test_renders_are_kept_for_the_next_run(tmp_path: Path) -> None:
