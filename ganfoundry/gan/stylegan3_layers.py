@@ -58,8 +58,8 @@ def filtered_leaky_relu(
     else:
         x = F.pad(x, (*padding, *padding)) * SQRT2
     x = F.leaky_relu(x, SLOPE, inplace=True)
-    if clamp is not None:
-        x = x.clamp(-clamp, clamp)
+    if clamp is not None:  # the largest map of the layer; a second one is made only where gradients need the first
+        x = x.clamp(-clamp, clamp) if x.requires_grad else x.clamp_(-clamp, clamp)
     if down_filter is None:
         return x
     if down_filter.ndim == 2:

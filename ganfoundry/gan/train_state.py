@@ -152,7 +152,7 @@ class TrainingState:
             If it is no StyleGAN2, has no discriminator, a higher resolution or other widths; the sentence says which.
         """
         if not isinstance(gan.generator, Generator):
-            raise InputError(f"{gan.path} is {gan.description.split(',')[0]}; training needs a StyleGAN2")
+            raise InputError(f"{gan.path} is a {gan.description.split()[0]}; training needs a StyleGAN2")
         sources: list[tuple[nn.Module, nn.Module]] = [(self.generator, gan.generator), (self.average, gan.generator)]
         if self.exported_discriminator is not None:
             if gan.discriminator is None:

@@ -25,6 +25,7 @@ from ganfoundry.views.codes import early_layers
 from tests.ganfoundry.gan.picklehelp import dump, file_of, persistent
 from tests.ganfoundry.gan.test_stylegan2_golden import Golden
 from tests.ganfoundry.gan.test_stylegan3_golden import reference_kwargs, stylegan3_of
+from tests.ganfoundry.gan.trainhelp import state_on, tiny
 
 SHAPE = {"resolution": 32, "channel_base": 128, "channel_max": 5, "num_layers": 4, "z_dim": 6, "w_dim": 7}
 
@@ -240,7 +241,7 @@ def test_a_sample_does_not_depend_on_the_others() -> None:
 
 
 def test_gradients_are_finite_differences() -> None:
-    generator = tiny_generator(num_layers=3, conv_clamp=None).double()
+    generator = tiny_generator(num_layers=3, conv_clamp=1.0).double()
     ws = torch.randn(1, generator.num_ws, 7, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(3, 32, 32, dtype=torch.float64)
 
@@ -266,11 +267,14 @@ def test_bfloat16_is_near() -> None:
     assert 0 < float((near - exact).abs().mean()) < 0.1 * float(exact.std())
 
 
-def test_training_is_refused() -> None:
+def test_training_is_refused(tmp_path: Path) -> None:
     generator = tiny_generator()
     assert not generator.eval().training
     with pytest.raises(InputError, match=r"can be used but not trained here; train-gan makes StyleGAN2"):
         generator.train()
+    save_gan(tmp_path / "a", generator, None, {})
+    with pytest.raises(InputError, match=r"is a StyleGAN3; training needs a StyleGAN2"):
+        state_on(tiny()).begin_from(load_gan(tmp_path / "a"))
 
 
 # ------------------------------------------------------------------ geometry and settings
