@@ -172,7 +172,9 @@ def choices(resolution: int, batch: int) -> list[Form]:
         Form("fp32", recipe(resolution, batch, precision="fp32")),
         Form("discriminator contiguous", recipe(resolution, batch), make_contiguous),
         Form("path length penalty on", recipe(resolution, batch, path_weight=2.0)),
+        Form("R1 in bf16", recipe(resolution, batch, r1_precision="bf16")),
         Form("simultaneous update", recipe(resolution, batch, update="simultaneous")),
+        Form("both of these", recipe(resolution, batch, update="simultaneous", r1_precision="bf16")),
     ]
     if importlib.util.find_spec("efficientnet_lite_pytorch") is not None:
         forms.append(Form("projected discriminator", recipe(resolution, batch, discriminator="projected")))

@@ -46,6 +46,7 @@ class TrainingConfig:
     learning_rate: float = 0.0025
     r1_gamma: float = 0.1
     r1_interval: int = 16
+    r1_precision: str = "fp32"  # of its second derivatives; bf16 is faster and a few per cent too small
     path_weight: float = 0.0  # 2 in StyleGAN2; 0: off
     path_interval: int = 8
     path_decay: float = 0.01
@@ -86,6 +87,7 @@ class TrainingConfig:
         _require(self.fd_features in ("annotator", "imagenet"), f"fd_features is {self.fd_features!r}")
         _require(self.patience_kimg >= 0, f"patience_kimg is {self.patience_kimg}, it must not be negative")
         _require(not self.patience_kimg or self.fd_samples > 0, "patience_kimg needs fd_samples above 0")
+        _require(self.r1_precision in ("bf16", "fp32"), f"r1_precision is {self.r1_precision!r}, use bf16 or fp32")
         _require(0 <= self.augment_target < 1, f"augment_target is {self.augment_target}, it must lie in [0, 1)")
         _require(
             not self.augment_target or bool(parse_policy(self.augment)),

@@ -103,7 +103,7 @@ class Step:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the feature maps."""
+        """Type of the feature maps where no second derivative is taken."""
         return torch.bfloat16 if self.config.precision == "bf16" else torch.float32
 
     def augment(self, images: Tensor, draws: torch.Generator) -> Tensor:
@@ -260,7 +260,8 @@ def r1_phase(step: Step, reals: Tensor) -> Stats:
     """Keep the discriminator flat around real images."""
     state, config = step.state, step.config
     inputs = step.augment(reals, step.random(R1)).detach().requires_grad_(True)
-    penalty = losses.r1_penalty(state.discriminator(inputs, dtype=step.dtype), inputs)
+    dtype = torch.bfloat16 if config.r1_precision == "bf16" else torch.float32
+    penalty = losses.r1_penalty(state.discriminator(inputs, dtype=dtype), inputs)
     loss = penalty * (config.r1_gamma / 2 * config.r1_interval)
     _descend(step, loss, state.discriminator, state.discriminator_adam, "R1")
     return {"r1": penalty.detach()}

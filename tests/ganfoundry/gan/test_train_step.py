@@ -78,7 +78,7 @@ def test_simultaneous_gradients_are_those_of_two_separate_passes(images: Path) -
 def test_r1_in_bf16_has_nearly_the_gradient_of_fp32(images: Path) -> None:
     gradients = []
     for precision in ("fp32", "bf16"):
-        state = state_on(tiny(precision=precision))
+        state = state_on(tiny(precision="bf16", r1_precision=precision))
         r1_phase(Step(state, Group(), process_rows(8, 0, 1)), reals_of(state, images))
         found = [p.grad.flatten() for p in state.discriminator.parameters() if p.grad is not None]
         gradients.append(torch.cat(found))
@@ -136,6 +136,8 @@ def test_target_without_augmentations_is_refused() -> None:
         tiny(augment_target=0.6)
     with pytest.raises(InputError, match="use alternating or simultaneous"):
         tiny(update="both")
+    with pytest.raises(InputError, match="r1_precision is 'fp8', use bf16 or fp32"):
+        tiny(r1_precision="fp8")
 
 
 # ------------------------------------------------------------------------------------------------ runs
