@@ -134,9 +134,7 @@ def test_samples_at_the_end_but_not_when_interrupted(tmp_path: Path, images: Pat
 def test_hopeless_run_ends_with_a_sentence(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_log, "WATCHED_IMAGES", 100)
     monkeypatch.setattr(train_log, "SAME_SCORE", 1e9)
-    with pytest.raises(
-        RunError, match=r"has collapsed.* earlier snapshot in .*out/snapshots \(--start\)"
-    ):
+    with pytest.raises(RunError, match=r"has collapsed.* earlier snapshot in .*out/snapshots \(--start\)"):
         train(tiny(kimg=10.0, log_steps=1, checkpoint_minutes=1e-9), images, tmp_path / "out")
     assert continues_at(tmp_path / "out") > 0
     assert "has collapsed" in (tmp_path / "out" / "report.html").read_text()
