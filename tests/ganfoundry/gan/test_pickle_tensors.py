@@ -50,6 +50,16 @@ def test_views_are_safe(data: st.DataObject, ndim: int) -> None:
     assert not places or not found.flags.writeable
 
 
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"),
+    [((25,), (1,), 0), ((24,), (1,), 1), ((2,), (1,), 23), ((1,), (1,), 24), ((), (), 24), ((2, 12), (13, 1), 0)],
+)
+def test_one_number_beyond_the_storage(size: Any, stride: Any, offset: int) -> None:
+    with pytest.raises(InputError, match="reaches beyond its storage"):
+        view(size, stride, offset)
+    assert view((24,), (1,))[23] == view((1,), (7,), 23)[0] == view((), (), 23) == 23
+
+
 @given(order=st.permutations([0, 1, 2]))
 def test_permuted_tensors_are_accepted(order: list[int]) -> None:
     tensor = BASE.reshape(2, 3, 4).permute(order)
