@@ -54,6 +54,7 @@ def test_attacks(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=250,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     results = [json.loads(line) for line in done.stdout.splitlines()]
