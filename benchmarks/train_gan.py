@@ -3,7 +3,7 @@
     python -m benchmarks.train_gan [--resolutions 64,128] [--batch 8] [--repeats 3]
 
 A full step is the generator's and the discriminator's phase plus R1 over its interval. The plain step
-(`benchmarks/_plain_stylegan2.py`: grouped convolutions, float32, default memory layout, Adam parameter by parameter) has
+(`benchmarks/_plain_stylegan2.py`: grouped convolutions, float32, default memory layout, unfused Adam) has
 the same weights, draws and losses; the largest difference of its images, over their largest value, is printed. Then,
 for the first resolution, a table of the trainer's choices. `batch` images belong to one process of one thread. Times
 are CPU time of the process, so that other work on the machine does not count (of two processes: of the slower one, and
