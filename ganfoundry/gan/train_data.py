@@ -8,8 +8,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,6 @@ from numpy.typing import NDArray
 
 from ganfoundry.data.seeds import TRAIN, WORLD, sample_integer, sample_rng
 from ganfoundry.errors import InputError, RunError
-from ganfoundry.gan.train_convert import square
-from ganfoundry.gan.train_sources import FolderSource
 
 Images = NDArray[np.uint8]
 ROWS_PER_PART = 500
@@ -132,78 +129,6 @@ def assemble_parts(folder: Path) -> Path:
     for part in folder.glob("part-*"):  # and what a killed process left
         part.unlink()
     return target
-
-
-@dataclass
-class FolderReport:
-    """What was found in a folder of images: how many were read, and each file left out with the reason."""
-
-    read: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
-def collect_folder(
-    folder: Path,
-    target: Path,
-    resolution: int,
-    *,
-    skip_damaged: bool = False,
-    on_image: Callable[[], None] = lambda: None,
-) -> FolderReport:
-    """Read a small folder of pictures, in memory, into one .npy file; large sets of images: see `train_images`.
-
-    Parameters
-    ----------
-    folder : Path
-        Searched recursively; the order is that of the sorted relative names.
-    target : Path
-        The .npy file to write, uint8 (N, resolution, resolution, 3).
-    resolution : int
-        Side in pixels.
-    skip_damaged : bool
-        Leave damaged files out and report them, rather than refusing the folder.
-    on_image : callable
-        Called after each file.
-
-    Raises
-    ------
-    InputError
-        If there is no folder or no image in it, or a file is damaged and `skip_damaged` is off.
-    """
-    report, images = FolderReport(), []
-    for path in image_files(folder):
-        try:
-            images.append(read_square(path, resolution))
-        except Exception as error:  # readers of broken files raise errors of all kinds
-            if not skip_damaged:
-                raise InputError(
-                    f"{path} is not a readable image ({error}); remove it or skip damaged files"
-                ) from error
-            report.skipped.append((path.relative_to(folder).as_posix(), str(error)))
-        on_image()
-    if not images:
-        raise InputError(f"{folder} holds no readable PNG, JPEG or WebP file; give a folder of pictures")
-    report.read = len(images)
-    write_array(target, np.stack(images))
-    return report
-
-
-def image_files(folder: Path) -> list[Path]:
-    """PNG, JPEG and WebP files below a folder, sorted.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder of images; give the folder that holds the PNG or JPEG files")
-    return [folder / name for name in FolderSource(folder).files]
-
-
-def read_square(path: Path, resolution: int) -> Images:
-    """Read one picture as (resolution, resolution, 3) uint8; see `train_convert.square`."""
-    return square(path.read_bytes(), resolution, (255, 255, 255))[0]
 
 
 def open_images(path: Path, resolution: int, batch: int) -> Images:

@@ -69,13 +69,13 @@ class FolderSource(Source):
 
     def __init__(self, path: Path) -> None:
         names = sorted(item.relative_to(path).as_posix() for item in path.rglob("*") if item.is_file())
-        self.files = [name for name in names if is_image_name(name)]
-        sizes = [(path / name).stat().st_size for name in self.files]
-        super().__init__(path, self.files, sizes, (name for name in names if not is_image_name(name)))
+        self._files = [name for name in names if is_image_name(name)]
+        sizes = [(path / name).stat().st_size for name in self._files]
+        super().__init__(path, self._files, sizes, (name for name in names if not is_image_name(name)))
 
     def read(self, index: int) -> bytes:
         """Return the bytes of one file."""
-        with (self.path / self.files[index]).open("rb") as stream:
+        with (self.path / self._files[index]).open("rb") as stream:
             return limited(stream.read(MAX_FILE_BYTES + 1))
 
 

@@ -126,7 +126,7 @@ def invert(
     gan : LoadedGan
         Generator, and its discriminator for the perceptual term.
     images : (N, R, R, 3) uint8
-        Of the generator's size (`ganfoundry.gan.train_data.read_square` brings any picture to it).
+        Of the generator's size (`ganfoundry.gan.train_convert.square` brings any picture to it).
     space, steps : str, int
         Of the optimisation; 0 steps: the encoder alone.
     encoder : Encoder, optional

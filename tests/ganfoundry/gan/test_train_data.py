@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan import train_data
-from ganfoundry.gan.train_data import BatchOrder, collect_folder, open_images
+from ganfoundry.gan.train_data import BatchOrder, open_images
 
 
 @pytest.fixture
@@ -66,26 +65,6 @@ def test_missing_or_torn_part_is_named_and_rendered_again(tmp_path: Path) -> Non
     (task,) = train_data.render_tasks(tmp_path, "cars", 16, 6, 5)
     train_data.render_part(task)
     assert train_data.assemble_parts(tmp_path).exists()
-
-
-def test_folder_of_pictures_is_read_and_damage_refused_or_reported(tmp_path: Path) -> None:
-    folder = tmp_path / "photos"
-    (folder / "deep").mkdir(parents=True)
-    Image.new("RGB", (60, 20), (200, 100, 50)).save(folder / "a.png")
-    Image.new("L", (32, 32), 77).save(folder / "deep" / "b.JPG", format="JPEG")
-    ticks: list[int] = []
-    report = collect_folder(folder, tmp_path / "out.npy", 16, on_image=lambda: ticks.append(1))
-    images = np.load(tmp_path / "out.npy")
-    assert (report.read, report.skipped, len(ticks)) == (2, [], 2)
-    assert (images[0] == (200, 100, 50)).all()
-    assert np.abs(images[1].astype(int) - 77).max() <= 1
-    (folder / "bad.png").write_bytes((folder / "a.png").read_bytes()[:50])
-    with pytest.raises(InputError, match=r"bad\.png is not a readable image"):
-        collect_folder(folder, tmp_path / "out.npy", 16)
-    report = collect_folder(folder, tmp_path / "out.npy", 16, skip_damaged=True)
-    assert (report.read, [name for name, _ in report.skipped]) == (2, ["bad.png"])
-    with pytest.raises(InputError, match="is not a folder of images"):
-        collect_folder(tmp_path / "absent", tmp_path / "out.npy", 16)
 
 
 def test_training_file_is_checked(tmp_path: Path) -> None:
