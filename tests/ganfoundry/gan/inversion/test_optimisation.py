@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from ganfoundry.errors import InputError, RunError
-from ganfoundry.gan.checkpoints import LoadedGan
-from ganfoundry.gan.inversion import Optimisation, WSpace, invert
-from ganfoundry.gan.inversion.optimisation import latent, learning_rate
+from ganfoundry.gan import stylegan3
+from ganfoundry.gan.checkpoints import LoadedGan, load_gan, save_gan
+from ganfoundry.gan.inversion import Objective, Optimisation, Tuning, WSpace, invert, tune_generator
+from ganfoundry.gan.inversion.encoder_training import EncoderRecipe, train_encoder
+from ganfoundry.gan.inversion.optimisation import latent, learning_rate, to_network
 from ganfoundry.gan.latent_spaces import load_latents, save_latents
+from ganfoundry.gan.stylegan3_config import StyleGAN3Config
 from tests.ganfoundry.gan.inversion.invhelp import samples, tiny_gan
 
 
@@ -133,3 +136,18 @@ def test_wrong_options_are_refused() -> None:
 def test_divergence_is_said(gan: LoadedGan, wspace: WSpace) -> None:
     with pytest.raises(RunError, match="diverged"):
         invert(gan, strangers(1), options=Optimisation(steps=3, rate=1e30), wspace=wspace)
+
+
+def test_a_stylegan3_is_inverted_and_tuned_too(tmp_path: Path) -> None:
+    config = StyleGAN3Config(
+        resolution=16, z_dim=8, w_dim=8, num_layers=3, channel_base=256, channel_max=8, margin_size=2
+    )
+    save_gan(tmp_path, stylegan3.Generator(config), None, {"name": "tiny"})
+    gan = load_gan(tmp_path)
+    encoder = train_encoder(gan, EncoderRecipe(steps=2, batch=4))
+    found = invert(gan, strangers(2), "W+", 6, encoder)
+    assert found.perceptual.shape == (2,)
+    tuned = tune_generator(gan.generator, Objective.of(gan), to_network(strangers(2)), found.w, Tuning(steps=4))
+    assert isinstance(tuned, stylegan3.Generator)
+    assert found.distance.min() > 0  # an untrained one is grey for every w, so no picture comes nearer
+    assert not torch.equal(found.w[:, 0], found.start_w)
