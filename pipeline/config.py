@@ -33,6 +33,7 @@ def param(
     max: float | None = None,
     choices: Sequence[Any] | None = None,
     content: bool = False,
+    resumes: bool = False,
 ) -> Any:
     """Field of a Config.
 
@@ -49,8 +50,11 @@ def param(
     content
         The value may name a file or folder whose content the result depends on: the fingerprint then holds the
         content's digest instead of the name. Fields annotated `Path` are always treated so.
+    resumes
+        A stage whose output lies there and was made with another value of this setting goes on from it, instead of
+        emptying the folder: how long to train, on which device.
     """
-    metadata = {"help": help, "min": min, "max": max, "choices": choices, "content": content}
+    metadata = {"help": help, "min": min, "max": max, "choices": choices, "content": content, "resumes": resumes}
     if default is ...:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -68,6 +72,7 @@ class Parameter:
     max: float | None = None
     choices: tuple[Any, ...] | None = None
     content: bool = False
+    resumes: bool = False
     flag: str = ""
 
     @property
@@ -126,6 +131,7 @@ def parameters(config_type: type) -> tuple[Parameter, ...]:
                 min=meta.get("min"),
                 max=meta.get("max"),
                 choices=None if choices is None else tuple(choices),
+                resumes=bool(meta.get("resumes")),
                 content=bool(meta.get("content")) or Path in (hints[field.name], *typing.get_args(hints[field.name])),
             )
         )

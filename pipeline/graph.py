@@ -70,6 +70,9 @@ class Plan:
         return {key.name: to_json(self.settings[key.name].value) for key in self.stage.parameters}
 
 
+NO_DIFFERENCE = ("made from something else",)  # none that the record tells
+
+
 @dataclass
 class Planner:
     """Plans the stages of one run, in order.
@@ -224,6 +227,10 @@ def _decide_unfinished(plan: Plan, progress: Mapping[str, Any], *, force: bool) 
     if progress.get("fingerprint") == plan.fingerprint:
         after = f" after {progress['reached']}" if progress.get("reached") else ""
         return replace(plan, action="continue", reasons=(f"unfinished: continuing{after}",), kept=True)
+    if _goes_on(progress, plan):
+        return replace(
+            plan, action="continue", reasons=("unfinished: continuing", *differences(progress, plan)), kept=True
+        )
     return replace(plan, reasons=("unfinished: starting over", *differences(progress, plan)))
 
 
@@ -240,7 +247,20 @@ def _decide_finished(plan: Plan, record: Mapping[str, Any], *, force: bool, veri
             f"{plan.folder} holds edits by hand ({edited[0]}) and {plan.stage.name} would run again "
             f"({'; '.join(differences(record, plan))}): copy the folder elsewhere, or pass --force to lose them."
         )
+    if _goes_on(record, plan) and not force:
+        return replace(plan, action="continue", reasons=differences(record, plan), kept=True)
     return replace(plan, reasons=("--force",) if force else differences(record, plan))
+
+
+def _goes_on(record: Mapping[str, Any], plan: Plan) -> bool:
+    """Whether what a record describes differs from the plan in settings only that may change on the way."""
+    old, new = record.get("config", {}), plan.config_json
+    resuming = {key.name for key in plan.stage.parameters if key.resumes}
+    changed = {name for name in old.keys() | new.keys() if name not in old or name not in new or old[name] != new[name]}
+    if not changed or not changed <= resuming:
+        return False
+    same = {**record, "config": new}
+    return differences(same, plan) == NO_DIFFERENCE
 
 
 def differences(record: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
@@ -262,7 +282,7 @@ def differences(record: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
     ]
     for name, source in plan.sources.items():
         reasons += _input_difference(name, record.get("inputs", {}).get(name), source, plan)
-    return tuple(reasons) or ("made from something else",)
+    return tuple(reasons) or NO_DIFFERENCE
 
 
 def _input_difference(name: str, entry: Mapping[str, Any] | None, source: Source, plan: Plan) -> list[str]:

@@ -52,8 +52,8 @@ class Config:
     mapping_layers: int = param(4, "Layers from z to w.", min=1)
     generator_channels: str = param("128,128,96,64,32", "Feature maps at 4, 8, 16, ... px.")
     discriminator_channels: str = param("128,128,96,64,32", "Feature maps at 4, 8, 16, ... px.")
-    kimg: float = param(600.0, "Thousands of images to show the discriminator.", min=0.001)
-    minutes: float = param(0.0, "Stop after so many minutes even so; 0: do not.", min=0.0)
+    kimg: float = param(600.0, "Thousands of images to show the discriminator; more: goes on.", min=0.001, resumes=True)
+    minutes: float = param(0.0, "Stop after so many minutes even so; 0: do not.", min=0.0, resumes=True)
     batch: int = param(16, "Images a step, of all processes together.", min=4)
     learning_rate: float = param(0.0025, "Of Adam, for both networks.", min=0.0)
     r1_gamma: float = param(0.1, "Weight of the gradient penalty on real images.", min=0.0)
@@ -87,10 +87,14 @@ class Config:
     start: str | None = param(
         None, "Weights to begin from: another run's checkpoint, a generator's name, folder or file."
     )
-    processes: int = param(2, "Processes that share the work on a CPU, of one thread each.", min=1, max=64)
-    device: str = param("auto", "Where to train.", choices=("auto", "cpu", "cuda"))
-    checkpoint_minutes: float = param(5.0, "Minutes from one checkpoint to the next.", min=0.01)
-    sample_kimg: float = param(20.0, "Thousands of images from one grid of samples to the next.", min=0.001)
+    processes: int = param(
+        2, "Processes that share the work on a CPU, of one thread each.", min=1, max=64, resumes=True
+    )
+    device: str = param("auto", "Where to train.", choices=("auto", "cpu", "cuda"), resumes=True)
+    checkpoint_minutes: float = param(5.0, "Minutes from one checkpoint to the next.", min=0.01, resumes=True)
+    sample_kimg: float = param(
+        20.0, "Thousands of images from one grid of samples to the next.", min=0.001, resumes=True
+    )
     fd_samples: int = param(
         0,
         "Samples of the Frechet distance taken at each grid; the best snapshot is the result. 0: none.",
@@ -102,9 +106,12 @@ class Config:
         choices=("annotator", "imagenet"),
     )
     patience_kimg: float = param(
-        0.0, "Stop after so many thousands of images without a lower Frechet distance; 0: do not.", min=0.0
+        0.0,
+        "Stop after so many thousands of images without a lower Frechet distance; 0: do not.",
+        min=0.0,
+        resumes=True,
     )
-    tensorboard: bool = param(False, "Write TensorBoard's event files, too, into track/.")
+    tensorboard: bool = param(False, "Write TensorBoard's event files, too, into track/.", resumes=True)
 
 
 def run(config: Config, out: Writer[Gan], ctx: Context) -> None:

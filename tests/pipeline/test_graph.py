@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import manifest
 from pipeline.artifacts import Writer
+from pipeline.config import param
 from pipeline.graph import Plan, Planner
 from pipeline.stage import Context, stage_command
 from tests.pipeline.conftest import Shell
@@ -218,3 +219,45 @@ def test_outputs_can_be_moved(made: Path) -> None:
     assert [planner.plan(stage).action for stage in STAGES.values()] == ["skip"] * 3
     text = "".join(path.read_text("utf-8") for path in (made / "sub").rglob("run.json"))
     assert str(made) not in text
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StirConfig:
+    """Options of a stage that can go on."""
+
+    minutes: int = param(1, "How long.", min=1, resumes=True)
+    spoons: int = param(1, "With how many.", min=1, resumes=True)
+    hue: str = param("red", "Of what.")
+
+
+def stir(config: StirConfig, out: Writer[Pigment], ctx: Context) -> None:
+    """Never called here: only planned."""
+    raise AssertionError
+
+
+def test_a_longer_run_goes_on_from_the_shorter_one(tmp_path: Path) -> None:
+    command = stage_command("stir", StirConfig, stir)
+    folder = tmp_path / "outputs" / "demo"
+
+    def planned(**table: object) -> Plan:
+        return Planner(folder, {"stir": table}).plan(command.stage)
+
+    def leave(name: str, plan: Plan) -> None:
+        """Leave a folder as a finished (run.json) or an interrupted (progress.json) run does."""
+        shutil.rmtree(folder, ignore_errors=True)
+        plan.folder.mkdir(parents=True)
+        record = {"stage": "stir", "stage_version": 1, "fingerprint": plan.fingerprint, "config": plan.config_json}
+        manifest.write_json(plan.folder / name, record)
+
+    for name, words in ((manifest.RECORD, ()), (manifest.PROGRESS, ("unfinished: continuing",))):
+        leave(name, planned())
+        longer = planned(minutes=3, spoons=2)
+        assert (longer.action, longer.kept) == ("continue", True)
+        assert longer.reasons == (*words, "minutes: 1 -> 3", "spoons: 1 -> 2")
+        other = planned(minutes=3, hue="blue")
+        assert (other.action, other.kept) == ("run", False)
+        forced = Planner(folder, {"stir": {"minutes": 3}}).plan(command.stage, force=True)
+        assert (forced.action, forced.kept) == ("run", False)
+        table = manifest.read_record(longer.folder) or manifest.read_progress(longer.folder) or {}
+        manifest.write_json(longer.folder / name, {**table, "stage_version": 0})
+        assert not planned(minutes=3).kept  # another version of the stage may write other files

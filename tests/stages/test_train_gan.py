@@ -166,6 +166,19 @@ def test_wrong_option_is_a_sentence(options: list[str], message: str, capsys: py
     assert "Traceback" not in found
 
 
+def test_more_images_go_on_from_those_shown(tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos")
+    assert train_gan("--images", str(folder)) == 0
+    out = tmp_path / "outputs" / "default" / "train-gan"
+    assert train_gan("--images", str(folder), "--kimg", "0.064") == 0
+    steps = [json.loads(line)["images"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert 40 in steps  # of the first run
+    assert sorted(steps) == steps
+    assert steps[-1] == 64
+    assert {path.stem for path in (out / "checkpoints").iterdir()} == {"step-00000005", "step-00000008"}
+    assert load_gan(out).card["images"] == 64
+
+
 def test_ctrl_c_ends_with_130_and_the_same_command_continues(tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos")
     command = [sys.executable, str(ROOT / "cli.py"), "train-gan", *SMALL, "--images", str(folder)]
