@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from ganfoundry.labels.factorised import concatenated, project
-from ganfoundry.labels.interpreter import InterpreterConfig, StyleInterpreter, initial_parameters
+from ganfoundry.labels.interpreter import InterpreterConfig, StyleInterpreter
+from ganfoundry.labels.interpreter_training import initial_parameters
 from ganfoundry.labels.uncertainty import divergence, entropy
 
 MEMBERS, CLASSES = 10, 12
@@ -48,7 +49,7 @@ def make_interpreter(maps: dict[str, Tensor], resolution: int) -> StyleInterpret
     layers = tuple((name, feature.shape[1]) for name, feature in maps.items())
     config = InterpreterConfig(CLASSES, layers, resolution, MEMBERS)
     random = torch.Generator().manual_seed(1)
-    weights, biases = initial_parameters(config, random)
+    weights, biases = initial_parameters(config.widths, MEMBERS, random)
     weights[-1] *= 10
     return StyleInterpreter(config, weights, [0.1 * torch.randn(b.shape, generator=random) for b in biases])
 

@@ -7,7 +7,7 @@ About 16 labelled samples of the same generator are enough.
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Gan, Interpreter, Labels, Writer
@@ -30,12 +30,13 @@ MAX_GREY_DIFFERENCE = 2.0
 class Config:
     """Options of train-interpreter."""
 
-    level: str = param("parts12", 'Level of the part schema to learn; "fine" is every part.')
+    level: str = param("", 'Level of the part schema to learn: "fine" is every part; empty: its finest but that.')
     members: int = param(10, "Networks in the ensemble.", min=1, max=64)
     hidden: tuple[int, ...] = param((), "Hidden widths; empty: 128, 32, or 256, 128 from 32 classes on.", min=1)
     layers: tuple[str, ...] = param((), "Convolutions whose output is read, such as b8.conv1; empty: all.")
     upsampling: str = param("bilinear", "How feature maps are resized.", choices=("bilinear", "nearest"))
     voting: str = param("majority", "Majority of the members, or mean probability.", choices=("majority", "soft"))
+    keypoints: bool = param(True, "Learn the labels' keypoints too, where they have any.")
     steps: int = param(300, "Training steps.", min=1)
     batch_pixels: int = param(512, "Pixels a step and member.", min=8)
     learning_rate: float = param(1e-2, "Peak learning rate of AdamW.", min=0.0)
@@ -65,6 +66,7 @@ def run(config: Config, gan: Gan, labels: Labels, out: Writer[Interpreter], ctx:
     from ganfoundry.labels.synthesis import images_and_features, single_thread
 
     label_set = LabelSet.load(labels.path, gan.generator_sha256)
+    config = replace(config, level=config.level or label_set.schema.default_level)
     synthesis = load_gan(gan.path).generator.synthesis
     layers = _layers(config.layers, synthesis.feature_dims)
     targets = label_set.at_level(config.level)
@@ -78,7 +80,7 @@ def run(config: Config, gan: Gan, labels: Labels, out: Writer[Interpreter], ctx:
         interpreter.save(out.path / "interpreter.safetensors", {"generator_sha256": gan.generator_sha256})
         held_out = _cross_validate(config, features, targets, label_set, ctx)
     _record_figures(out, interpreter, features, targets, held_out)
-    _write_description(out, config, gan, label_set, layers)
+    _write_description(out, config, gan, label_set, layers, interpreter.config.num_keypoints)
     _draw(out, label_set, config.level, interpreter, features, targets, held_out)
 
 
@@ -130,8 +132,12 @@ def _fit(
     label_set: "LabelSet",
     members: int,
     advance: Any,
+    rows: "NDArray[np.int64] | slice" = slice(None),
 ) -> "StyleInterpreter":
     from ganfoundry.labels.interpreter import StyleInterpreter
+    from ganfoundry.labels.keypoints import visible_only
+
+    keypoints = label_set.keypoints if config.keypoints else None
 
     return StyleInterpreter.fit(
         features,
@@ -141,6 +147,8 @@ def _fit(
         hidden=config.hidden or None,
         mode="nearest" if config.upsampling == "nearest" else "bilinear",
         voting="majority" if config.voting == "majority" else "soft",
+        keypoints=None if keypoints is None else visible_only(keypoints)[rows],
+        weights=None if label_set.weights is None else label_set.weights[rows],
         training=_training(config),
         advance=advance,
     )
@@ -164,7 +172,10 @@ def _cross_validate(
     parts = [np.arange(len(label_set))[start::folds] for start in range(folds)]
     with ctx.progress("cross-validation", folds * config.steps) as bar:
         return held_out_labels(
-            features, targets, parts, lambda f, t: _fit(config, f, t, label_set, config.fold_members, bar.advance)
+            features,
+            targets,
+            parts,
+            lambda f, t, rows: _fit(config, f, t, label_set, config.fold_members, bar.advance, rows),
         )
 
 
@@ -187,7 +198,7 @@ def _record_figures(
 
 
 def _write_description(
-    out: Writer[Interpreter], config: Config, gan: Gan, label_set: "LabelSet", layers: list[str]
+    out: Writer[Interpreter], config: Config, gan: Gan, label_set: "LabelSet", layers: list[str], keypoints: int
 ) -> None:
     """Write interpreter.json: what the weights mean."""
     schema = label_set.schema
@@ -198,6 +209,7 @@ def _write_description(
         "palette": schema.level_palette(config.level).tolist(),
         "generator_sha256": gan.generator_sha256,
         "layers": layers,
+        "keypoints": list(schema.keypoints) if keypoints else [],
         "labelled_images": len(label_set),
         "provenance": dict(label_set.provenance),
         "training": asdict(config),

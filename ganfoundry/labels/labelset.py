@@ -2,7 +2,8 @@
 
 A labels folder is made to be edited: pictures that any paint program opens, and one JSON file.
 
-    labels.json            format, generator_sha256, schema (whole), noise, samples (names), provenance, keypoints
+    labels.json            format, generator_sha256, schema (whole), noise, samples (names), provenance; keypoints and
+                           weights where there are any
     images/<name>.png      RGB, what the generator made
     masks/<name>.png       index PNG of fine part ids with the schema's palette
     latents.safetensors    w (n, w_dim) float32 after truncation; seed (n,) int64 where the samples came from a seed
@@ -40,7 +41,9 @@ class LabelSet:
     schema : PartSchema
     provenance : dict, how the labels were made
     seeds : (n,) int64 or None
-    keypoints : (n, K, 3) float32 (x, y, visibility) or None
+    keypoints : (n, K, 3) float32 (x, y, visibility as in docs/conventions.md: 0 outside, 1 hidden, 2 visible) or None
+    weights : (n,) float32 or None
+        How much a sample counts in training: 1 for generated images, less for inverted photographs.
     """
 
     names: tuple[str, ...]
@@ -52,6 +55,7 @@ class LabelSet:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     seeds: NDArray[np.int64] | None = None
     keypoints: NDArray[np.float32] | None = None
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -85,6 +89,8 @@ class LabelSet:
         }
         if self.keypoints is not None:
             table["keypoints"] = np.round(self.keypoints.astype(float), 2).tolist()
+        if self.weights is not None:
+            table["weights"] = np.round(self.weights.astype(float), 4).tolist()
         (folder / "labels.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -130,6 +136,7 @@ class LabelSet:
             table["provenance"],
             seeds,
             keypoints,
+            _check_weights(folder, table.get("weights"), len(names)),
         )
 
 
@@ -272,4 +279,18 @@ def _check_keypoints(folder: Path, keypoints: object, shape: tuple[int, int, int
         array = np.empty(0, np.float32)
     if array.shape != shape:
         raise InputError(f'{folder / "labels.json"}: "keypoints" must have shape {shape}; correct or remove them')
+    return array
+
+
+def _check_weights(folder: Path, weights: object, count: int) -> NDArray[np.float32] | None:
+    if weights is None:
+        return None
+    try:
+        array = np.array(weights, np.float32)
+    except (ValueError, TypeError):
+        array = np.empty(0, np.float32)
+    if array.shape != (count,) or not np.isfinite(array).all() or array.min() < 0 or array.max() <= 0:
+        raise InputError(
+            f'{folder / "labels.json"}: "weights" must be {count} numbers from 0 on, not all 0; correct or remove them'
+        )
     return array

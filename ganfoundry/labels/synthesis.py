@@ -13,7 +13,7 @@ from ganfoundry.gan.generator import StyleSynthesis
 from ganfoundry.labels.interpreter import StyleInterpreter
 
 BATCH = 8
-Fit = Callable[[Mapping[str, Tensor], NDArray[np.uint8]], StyleInterpreter]
+Fit = Callable[[Mapping[str, Tensor], NDArray[np.uint8], NDArray[np.int64]], StyleInterpreter]
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class LabelledSamples:
     label : (n, R, R) uint8 class ids
     uncertainty : (n, R, R) float32, Jensen-Shannon divergence of the ensemble in nats
     score : (n,) float32, mean of the most uncertain tenth of an image's pixels
+    keypoints : (n, K, 3) float32, x, y in pixels and the chance of being visible; None without keypoints
     """
 
     image: NDArray[np.uint8]
     label: NDArray[np.uint8]
     uncertainty: NDArray[np.float32]
     score: NDArray[np.float32]
+    keypoints: NDArray[np.float32] | None = None
 
 
 def label_samples(
@@ -58,7 +60,10 @@ def label_samples(
     for rows in w.split(batch):
         image, features = images_and_features(synthesis, rows, layers, batch=batch)
         prediction = interpreter.predict(features, dtype=dtype)
-        parts.append((image, *(t.numpy() for t in (prediction.label, prediction.uncertainty, prediction.score))))
+        found = [prediction.label, prediction.uncertainty, prediction.score]
+        if prediction.keypoints is not None:
+            found.append(prediction.keypoints)
+        parts.append((image, *(t.numpy() for t in found)))
     return LabelledSamples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -103,7 +108,7 @@ def held_out_labels(
     features : {name: (n, C, r, r)}
     labels : (n, R, R) uint8
     folds : index arrays that together hold each image once
-    fit : function (features, labels) -> StyleInterpreter
+    fit : function (features, labels, row numbers of these images) -> StyleInterpreter
 
     Returns
     -------
@@ -112,7 +117,7 @@ def held_out_labels(
     result = np.empty_like(labels)
     for held_out in folds:
         others = np.setdiff1d(np.arange(len(labels)), held_out)
-        interpreter = fit({name: f[others] for name, f in features.items()}, labels[others])
+        interpreter = fit({name: f[others] for name, f in features.items()}, labels[others], others)
         result[held_out] = interpreter.predict({name: f[held_out] for name, f in features.items()}).label.numpy()
     return result
 

@@ -101,6 +101,11 @@ class PixelSampler:
         Share of a batch that walks through the regions.
     min_pixels : int
         A class with fewer pixels than this in an image is ignored there, as a slip of the pen.
+    keypoints : (n, K, 3) float32, optional
+        x, y in pixels and visibility 0..1.
+    keypoint_share : float in [0, 1]
+        Share of a batch that lies around visible keypoints, normally distributed with twice `sigma`.
+    sigma : float, pixels
 
     Raises
     ------
@@ -109,7 +114,16 @@ class PixelSampler:
     """
 
     def __init__(
-        self, labels: NDArray[np.uint8], num_classes: int, *, balance: float, region_share: float, min_pixels: int
+        self,
+        labels: NDArray[np.uint8],
+        num_classes: int,
+        *,
+        balance: float,
+        region_share: float,
+        min_pixels: int,
+        keypoints: NDArray[np.float32] | None = None,
+        keypoint_share: float = 0.0,
+        sigma: float = 1.0,
     ) -> None:
         self.labels = _without_specks(labels, num_classes, min_pixels).reshape(-1)
         used = np.flatnonzero(self.labels != IGNORED)
@@ -120,10 +134,15 @@ class PixelSampler:
         self.by_class = [np.flatnonzero(self.labels == c) for c in range(num_classes)]
         weight = np.where(self.counts > 0, self.counts.astype(float) ** (1 - balance), 0.0)
         self.class_weight = weight / weight.sum()
+        self.side, self.sigma = labels.shape[-1], sigma
+        self.points = _visible_points(keypoints)
+        self.keypoint_share = keypoint_share if len(self.points) else 0.0
         self.regions = _regions(self.labels.reshape(labels.shape), num_classes)
 
     def draw(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
         """Flat pixel indices, (count,) int64; calls with a fresh generator of the same seed give the same pixels."""
+        around = self._around(int(count * self.keypoint_share), random)
+        count -= len(around)
         visits = int(count * self.region_share)
         classes = random.choice(self.num_classes, size=count - visits, p=self.class_weight)
         even = random.random(count - visits)
@@ -131,7 +150,16 @@ class PixelSampler:
         position = (even * pool[classes]).astype(np.int64)
         starts = np.concatenate([[0], np.cumsum(pool)[:-1]])
         balanced = np.concatenate(self.by_class)[starts[classes] + position]
-        return np.concatenate([self._visit(visits, random), balanced])
+        return np.concatenate([around, self._visit(visits, random), balanced])
+
+    def _around(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+        """Pixels near visible keypoints, every keypoint as often as any other."""
+        if count == 0:
+            return np.empty(0, np.int64)
+        image, x, y = self.points[random.integers(len(self.points), size=count)].T
+        shift = 2 * self.sigma * random.standard_normal((2, count))
+        column, row = (np.clip(v + d, 0, self.side - 1).astype(np.int64) for v, d in zip((x, y), shift, strict=True))
+        return (image.astype(np.int64) * self.side + row) * self.side + column
 
     def _visit(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
         """One pixel of each of `count` regions; no region twice before every other was visited."""
@@ -160,6 +188,14 @@ class PixelSampler:
             frequency, where=seen, out=np.zeros(len(seen))
         )
         return shift.astype(np.float32)
+
+
+def _visible_points(keypoints: NDArray[np.float32] | None) -> NDArray[np.float64]:
+    """Image, x, y of the visible keypoints, (points, 3)."""
+    if keypoints is None:
+        return np.empty((0, 3))
+    image, point = np.nonzero(keypoints[..., 2] > 0)
+    return np.column_stack([image, keypoints[image, point, :2]]).astype(float)
 
 
 def _without_specks(labels: NDArray[np.uint8], num_classes: int, min_pixels: int) -> NDArray[np.uint8]:

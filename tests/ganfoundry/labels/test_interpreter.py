@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +13,8 @@ from torch import Tensor, nn
 from ganfoundry.errors import InputError
 from ganfoundry.labels import training_pixels
 from ganfoundry.labels.factorised import Mode, concatenated
-from ganfoundry.labels.interpreter import (
-    InterpreterConfig,
-    StyleInterpreter,
-    Training,
-    ensemble_logits,
-    fold_standardisation,
-    initial_parameters,
-)
+from ganfoundry.labels.interpreter import InterpreterConfig, StyleInterpreter, Training
+from ganfoundry.labels.interpreter_training import ensemble_logits, fold_standardisation, initial_parameters
 from ganfoundry.labels.training_pixels import FeatureTable, PixelSampler
 from ganfoundry.labels.uncertainty import image_score, jensen_shannon
 
@@ -46,11 +41,11 @@ def world(images: int = 3, classes: int = 4, side: int = 16, seed: int = 0) -> t
     return features, labels
 
 
-def random_interpreter(features: dict[str, Tensor], *, members: int = 5, mode: Mode = "bilinear", **settings: str):
+def random_interpreter(features: dict[str, Tensor], *, members: int = 5, mode: Mode = "bilinear", **settings: Any):
     layers = tuple((name, feature.shape[1]) for name, feature in features.items())
     config = InterpreterConfig(4, layers, 16, members, (12, 7), mode, **settings)
     random = torch.Generator().manual_seed(1)
-    weights, biases = initial_parameters(config, random)
+    weights, biases = initial_parameters(config.widths, members, random)
     biases = [0.3 * torch.randn(b.shape, generator=random) for b in biases]
     return StyleInterpreter(config, [w * 1.5 for w in weights], biases)
 
