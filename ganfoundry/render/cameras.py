@@ -1,0 +1,139 @@
+"""Batches of pinhole cameras whose parameters take gradients; `ganfoundry.render.camera` is the same for one, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ganfoundry.errors import InputError
+from ganfoundry.render.camera import Camera
+
+Angle = Tensor | float | Sequence[float]
+
+
+@dataclass(frozen=True, eq=False)
+class Cameras:
+    """Where N cameras stand, where they look and how far they zoom, independent of the image size.
+
+    Attributes
+    ----------
+    rotation : Tensor, (N, 3, 3)
+        World to camera; the rows are the camera's right, down and forward directions (OpenCV).
+    position : Tensor, (N, 3)
+        World points, metres.
+    focal : Tensor, (N,)
+        Focal length in image sides: 0.5 / tan(fov / 2).
+    centre : Tensor, (N, 2)
+        Principal point x, y in image sides; (0.5, 0.5) is the middle of the image.
+    """
+
+    rotation: Tensor
+    position: Tensor
+    focal: Tensor
+    centre: Tensor
+
+    def __len__(self) -> int:
+        return self.rotation.shape[0]
+
+    @classmethod
+    def from_angles(
+        cls,
+        azimuth: Angle,
+        elevation: Angle,
+        distance: Angle,
+        fov: Angle = 30.0,
+        *,
+        target: Tensor | Sequence[float] = (0.0, 0.0, 0.0),
+        shift: Tensor | Sequence[float] = (0.0, 0.0),
+    ) -> Self:
+        """Cameras that look at a target.
+
+        Parameters
+        ----------
+        azimuth, elevation : Tensor (N,) or float
+            Degrees, as in docs/conventions.md.
+        distance : Tensor (N,) or float
+            Metres from the target.
+        fov : Tensor (N,) or float
+            Field of view in degrees.
+        target : Tensor (N, 3) or (3,)
+            World points that are in the middle of the image, metres.
+        shift : Tensor (N, 2) or (2,)
+            Moves the picture right and down, in image sides.
+
+        All of them take gradients; those of one camera are shared by all.
+        """
+        like = next((x for x in (azimuth, elevation, distance, fov, target, shift) if isinstance(x, Tensor)), None)
+        dtype, device = (torch.float32, None) if like is None else (like.dtype, like.device)
+
+        def tensor(x: Angle) -> Tensor:
+            return torch.as_tensor(x, dtype=dtype, device=device)
+
+        a, e, d, view = torch.broadcast_tensors(
+            *(torch.atleast_1d(tensor(x)) for x in (azimuth, elevation, distance, fov))
+        )
+        a, e = torch.deg2rad(a), torch.deg2rad(e)
+        sin_a, cos_a, sin_e, cos_e = a.sin(), a.cos(), e.sin(), e.cos()
+        rows = (cos_a, torch.zeros_like(a), -sin_a, sin_e * sin_a, -cos_e, sin_e * cos_a)
+        backward = torch.stack([cos_e * sin_a, sin_e, cos_e * cos_a], -1)
+        rotation = torch.cat([torch.stack(rows, -1), -backward], -1).unflatten(-1, (3, 3))
+        position = tensor(target) + d[:, None] * backward
+        centre = (0.5 + tensor(shift)).expand(len(a), 2)
+        return cls(rotation, position, 0.5 / torch.tan(0.5 * torch.deg2rad(view)), centre)
+
+    @classmethod
+    def from_positions(
+        cls, position: Tensor, target: Tensor | Sequence[float] = (0.0, 0.0, 0.0), fov: Angle = 30.0
+    ) -> Self:
+        """Cameras at world points (N, 3), metres, looking at a target with the image's up as near +Y as can be."""
+        goal = torch.as_tensor(target, dtype=position.dtype, device=position.device)
+        forward = goal - position
+        forward = forward / forward.norm(dim=-1, keepdim=True)
+        # right = forward x up, with up = +Y
+        right = torch.stack([-forward[:, 2], torch.zeros_like(forward[:, 0]), forward[:, 0]], -1)
+        right = right / right.norm(dim=-1, keepdim=True)
+        rotation = torch.stack([right, torch.linalg.cross(forward, right, dim=-1), forward], 1)
+        view = torch.deg2rad(torch.as_tensor(fov, dtype=position.dtype, device=position.device))
+        focal = (0.5 / torch.tan(0.5 * view)).expand(len(position))
+        return cls(rotation, position, focal, position.new_full((len(position), 2), 0.5))
+
+    @classmethod
+    def from_cameras(cls, cameras: Sequence[Camera], dtype: torch.dtype = torch.float32) -> Self:
+        """The same cameras as `Camera` objects, which may differ in all but the resolution."""
+        if not cameras:
+            raise InputError("there is no camera to render from; give at least one")
+        columns = [torch.tensor([getattr(c, name) for c in cameras], dtype=dtype) for name in _ANGLES]
+        return cls.from_angles(*columns, target=torch.tensor([c.target for c in cameras], dtype=dtype))
+
+    def world_to_camera(self, points: Tensor) -> Tensor:
+        """Camera-frame points (N, V, 3) of world points (N, V, 3) or (V, 3), metres."""
+        return (points - self.position[:, None]) @ self.rotation.transpose(1, 2)
+
+    def project(self, points: Tensor, resolution: int) -> Tensor:
+        """Project world points.
+
+        Parameters
+        ----------
+        points : Tensor, (N, V, 3) or (V, 3)
+            Metres.
+        resolution : int
+            Image side in pixels.
+
+        Returns
+        -------
+        Tensor, (N, V, 3)
+            x right and y down in pixels, the centre of the top-left pixel at (0.5, 0.5); depth in metres along the
+            viewing axis. x and y mean nothing where the depth is not positive; they are finite there.
+        """
+        local = self.world_to_camera(points)
+        depth = local[..., 2:]
+        safe = torch.where(depth > 0.0, depth, 1.0)
+        pixels = resolution * (self.focal[:, None, None] * local[..., :2] / safe + self.centre[:, None])
+        return torch.cat([pixels, depth], -1)
+
+
+_ANGLES = ("azimuth", "elevation", "distance", "fov")
