@@ -1,17 +1,21 @@
 """annotate-parts: chooses generated samples to label and proposes their part labels.
 
 Of many samples it takes well formed ones that differ in viewpoint, type and paint, and lets the annotator network label
-their parts and keypoints. Look at sheet.png. To correct a mask, open masks/NAME.png in a paint program that keeps
-palettes (or copy it), and give the folder of corrected masks with --corrections; what was corrected is recorded. A
-sample that is not worth labelling is left out with --exclude NUMBER.
+their parts and keypoints. Look at sheet.png. A sample that is not worth labelling is left out with --exclude NUMBER.
+
+--serve then opens a page in the browser to correct parts and keypoints (docs/annotating.md); --open FOLDER opens it on
+other labels. Or paint masks/NAME.png in a program that keeps palettes, and give the folder of corrected masks with
+--corrections. What was corrected is recorded.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.artifacts import Annotator, Gan, Labels, Writer
+from pipeline.artifacts import Annotator, Gan, Interpreter, Labels, Writer
 from pipeline.config import param
+from pipeline.page import Serving
 from pipeline.stage import Context, stage_command
 
 if TYPE_CHECKING:
@@ -23,9 +27,11 @@ if TYPE_CHECKING:
     from ganfoundry.labels.labelset import LabelSet
     from ganfoundry.worlds.annotator import Annotation
     from ganfoundry.worlds.annotator import Annotator as Network
+    from pages.assistant import Networks
 
 BATCH = 50
 SHEET_SCALE = 6
+INSTEAD = "train one with train-annotator and give it with --annotator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +51,13 @@ class Config:
 
 
 def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[Labels], ctx: Context) -> None:
-    """Choose, label, replace what a person corrected, and draw the sheet."""
+    """Choose, label, replace what a person corrected, and draw the sheet.
+
+    Without an annotator of the run, the shipped one of the generator's world labels.
+    """
     import numpy as np
 
+    from ganfoundry import weights
     from ganfoundry.data.seeds import LABEL, sample_integer
     from ganfoundry.gan.checkpoints import load_gan
     from ganfoundry.gan.latents import content_codes
@@ -56,7 +66,8 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[Label
     from ganfoundry.worlds.annotator import Annotator as Network
 
     loaded = load_gan(gan.path)
-    network = Network.load(None if annotator is None else annotator.path)
+    folder = weights.network_of(loaded.world, "annotator", INSTEAD) if annotator is None else annotator.path
+    network = Network.load(folder)
     seeds = [sample_integer(config.seed, LABEL, index) for index in range(config.num_candidates)]
     w = content_codes(loaded.generator, seeds, config.truncation)
     images, features = _draw(loaded.generator, w, ctx)
@@ -192,18 +203,55 @@ def _draw_sheet(labels: "LabelSet", path: Path) -> None:
     Image.fromarray(np.concatenate([picture, names])).save(path)
 
 
-def shipped_annotator(config: Config) -> dict[str, str]:
-    """Digest of the annotator that labels when the run has none of its own."""
+def page(
+    labels: Labels, serving: Serving, gan: Gan, annotator: Annotator | None, interpreter: Interpreter | None
+) -> None:
+    """Serve the page on a labels folder."""
+    from pages.assistant import Assistant
+    from pages.label_store import LabelStore
+    from pages.parts_api import largest_body, parts_api
+    from pages.server import create_app, serve
+
+    store = LabelStore(labels.path, gan.generator_sha256)
+    sources = ("annotator",) if interpreter is None else ("interpreter", "annotator")
+    assistant = Assistant(store, lambda: _networks(gan, annotator, interpreter), sources)
+    app = create_app("parts.html", parts_api(store, assistant, labels.path.as_posix()), largest_body(store))
+    serve(app, serving.say, serving.port)
+
+
+def _networks(gan: Gan, annotator: Annotator | None, interpreter: Interpreter | None) -> "Networks":
+    """What can propose labels."""
+    from ganfoundry import weights
+    from ganfoundry.errors import InputError
+    from ganfoundry.gan.checkpoints import load_gan
+    from ganfoundry.labels.interpreter import StyleInterpreter
+    from ganfoundry.worlds.annotator import Annotator as Network
+    from pages.assistant import Networks
+
+    loaded = load_gan(gan.path)
+    folder = weights.network_of(loaded.world, "annotator", INSTEAD) if annotator is None else annotator.path
+    network = Network.load(folder)
+    if interpreter is None:
+        return Networks(loaded.generator.synthesis, network)
+    card = json.loads((interpreter.path / "interpreter.json").read_text("utf-8"))
+    if card["generator_sha256"] != loaded.sha256:
+        raise InputError(f"the interpreter in {interpreter.path} belongs to another generator; name one of this one")
+    known = StyleInterpreter.load(interpreter.path / "interpreter.safetensors")
+    return Networks(loaded.generator.synthesis, network, known, card["level"])
+
+
+def shipped_annotators(config: Config) -> dict[str, str]:
+    """Digests of the annotators of which the generator's world chooses one when the run has none of its own."""
     from ganfoundry import weights
 
-    name = "cars-annotator"
-    return {name: str(weights.read_card(name)["sha256"])} if name in weights.names() else {}
+    return weights.digests_of("annotator")
 
 
 command = stage_command(
     "annotate-parts",
     Config,
     run,
-    depends=shipped_annotator,
+    depends=shipped_annotators,
+    page=page,
     example="python cli.py annotate-parts --gan outputs/cars-64/train-gan --num-samples 16 --corrections corrected",
 )

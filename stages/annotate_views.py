@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ganfoundry.views import Candidates, ViewCodeSet
 
 SHEET_CONTENTS = 10
+INSTEAD = "train one with train-annotator and give it with --annotator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,8 @@ class Config:
 
 
 def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[ViewCodes], ctx: Context) -> None:
-    """Propose, name and draw viewpoint codes; without an annotator of the run, the shipped one judges."""
+    """Propose, name and draw viewpoint codes; without an annotator of the run, the shipped one of its world judges."""
+    from ganfoundry import weights
     from ganfoundry.gan.checkpoints import load_gan
     from ganfoundry.views import ViewCodeSet, early_layers, make_codes
     from ganfoundry.views.search import SearchConfig, estimate_pose, search_codes
@@ -58,7 +60,8 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[ViewC
 
     bins = None if config.bins is None else read_bins(config.bins)
     loaded = load_gan(gan.path)
-    network = Network.load(None if annotator is None else annotator.path)
+    folder = weights.network_of(loaded.world, "annotator", INSTEAD) if annotator is None else annotator.path
+    network = Network.load(folder)
     layers = early_layers(loaded.generator.synthesis, config.view_layers)
     names = {field.name for field in fields(SearchConfig)}
     found = search_codes(
@@ -139,18 +142,17 @@ def _figures(
     return figures
 
 
-def shipped_annotator(config: Config) -> dict[str, str]:
-    """Digest of the annotator that judges when the run has none of its own."""
+def shipped_annotators(config: Config) -> dict[str, str]:
+    """Digests of the annotators of which the generator's world chooses one when the run has none of its own."""
     from ganfoundry import weights
 
-    name = "cars-annotator"
-    return {name: str(weights.read_card(name)["sha256"])} if name in weights.names() else {}
+    return weights.digests_of("annotator")
 
 
 command = stage_command(
     "annotate-views",
     Config,
     run,
-    depends=shipped_annotator,
+    depends=shipped_annotators,
     example="python cli.py annotate-views --gan outputs/cars-64/train-gan --num-candidates 400 --confirmed",
 )

@@ -5,14 +5,14 @@ whose mask covers less than 10 % of it, is dropped. Row i of the result belongs 
 keep, reason, score, area, instances. reasons.json lists every dropped row with its reason, kept.png and dropped.png
 show examples.
 
-The default detector is the small Mask R-CNN that ships with the project. Others: --weights with a torchvision Mask
-R-CNN's state dict (and --labels for the classes that count; a car is 3 in COCO), or --backend detectron2 with
---config-file.
+The default detector is the small Mask R-CNN that ships with the project for the generator's world. Others: --weights
+with a torchvision Mask R-CNN's state dict (and --labels for the classes that count; a car is 3 in COCO), or --backend
+detectron2 with --config-file.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,9 @@ EXAMPLES = 32
 class Config:
     """Options of the filter."""
 
-    weights: str = param("cars-detector", "Detector weights: a shipped name, a file or a folder.", content=True)
+    weights: str = param(
+        "", "Detector weights: a shipped name, a file or a folder; empty: that of the generator's world.", content=True
+    )
     backend: str = param("torchvision", "What runs the detector.", choices=("torchvision", "detectron2"))
     config_file: str | None = param(None, "detectron2's YAML config, a file or a name of its zoo.", content=True)
     score_threshold: float = param(0.5, "Detections that score less do not count.", min=0.0, max=1.0)
@@ -64,6 +66,7 @@ def run(config: Config, view_set: ViewSet, out: Writer[FilteredViews], ctx: Cont
     """Detect, decide, store; then count the reasons and draw examples."""
     from ganfoundry.data.shards import ShardFolder, ShardReader
 
+    config = _with_weights(config, view_set)
     source, folder = view_set.path / "shards", out.path / "shards"
     key = out.fingerprint or f"{view_set.fingerprint} {config}"
     _detector(config, key)  # an unusable detector is reported before any work
@@ -76,6 +79,16 @@ def run(config: Config, view_set: ViewSet, out: Writer[FilteredViews], ctx: Cont
             shards.acknowledge(receipt)
         shards.finish()
     _summarise(config, view_set, out)
+
+
+def _with_weights(config: Config, view_set: ViewSet) -> Config:
+    """The config with the shipped detector of the generator's world where it names no weights."""
+    from ganfoundry import weights
+
+    if config.weights or config.backend != "torchvision":
+        return config
+    world = view_set.record.get("figures", {}).get("world", "cars")  # sets made before generate-views wrote it
+    return replace(config, weights=weights.network_of(world, "detector", "give one with --weights").name)
 
 
 def filter_rows(task: FilterTask) -> dict[str, Any]:
@@ -192,10 +205,12 @@ def _draw_examples(
         (folder / f"{name}.png").write_bytes(png_bytes(captioned(np.stack(pictures), captions, 8)))
 
 
-def _shipped_digest(config: Config) -> Mapping[str, str]:
-    """Sha256, from the card, of weights that are given by a shipped name."""
+def _shipped_digests(config: Config) -> Mapping[str, str]:
+    """Sha256, from the cards, of the shipped weights that are named, or of which the generator's world chooses."""
     from ganfoundry import weights
 
+    if not config.weights:
+        return weights.digests_of("detector") if config.backend == "torchvision" else {}
     if Path(config.weights).exists() or config.weights not in weights.names():
         return {}
     return {"weights": str(weights.read_card(config.weights).get("sha256"))}
@@ -205,6 +220,6 @@ command = stage_command(
     "filter-views",
     Config,
     run,
-    depends=_shipped_digest,
+    depends=_shipped_digests,
     example="python cli.py filter-views --run demo --score-threshold 0.6",
 )

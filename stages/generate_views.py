@@ -110,6 +110,7 @@ def run(config: Config, gan: Gan, views: ViewCodes, out: Writer[ViewSet], ctx: C
             shards.acknowledge(receipt)
         shards.finish()
     _write_sheet(out, codes, min(config.num_objects, SHEET_OBJECTS))
+    out.figure("world", loaded.world)
     out.figure("objects", config.num_objects)
     out.figure("views", codes.views)
     out.figure("shapes", len(codes.shapes))

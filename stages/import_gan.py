@@ -4,7 +4,8 @@ The source is a name of ganfoundry/weights ("cars-64"), a folder that holds gene
 it), a .safetensors file, NVIDIA's .pkl (stylegan2-ada-pytorch, stylegan3, TensorFlow), or a .pt file
 of rosinality/stylegan2-pytorch. Files of this project are copied byte for byte; others are converted, and what they do
 not say is listed. Nothing inside a file is imported or executed: a .pkl that refers to classes that are not known is
-refused with their names, which --allow-inert lets pass as empty holders.
+refused with their names, which --allow-inert lets pass as empty holders. If your own generator shows a class that
+networks ship for, say so (--world cars): they will propose its viewpoints and part labels and filter its views.
 
 Look at samples.png before you go on: a generator that was read wrongly shows noise or flat colours.
 """
@@ -32,6 +33,9 @@ class Config:
     """Options of the import."""
 
     source: str = param("cars-64", "Shipped name, folder or file of the generator.", content=True)
+    world: str | None = param(
+        None, "World whose class it shows; by default what its card says.", choices=("cars", "faces")
+    )
     allow_inert: tuple[str, ...] = param((), "Unknown names (package.Class) in a .pkl to ignore; they are never run.")
     num_samples: int = param(32, "Images on samples.png.", min=1, max=1000)
     truncation: float = param(0.7, "Truncation psi of these images.", min=0.0, max=1.0)
@@ -43,7 +47,7 @@ def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
     from ganfoundry.gan.checkpoints import copy_gan
     from ganfoundry.pictures import grid, png_bytes
 
-    loaded = copy_gan(config.source, out.path, allow_inert=config.allow_inert)
+    loaded = copy_gan(config.source, out.path, world=config.world, allow_inert=config.allow_inert)
     discriminator = "with" if loaded.discriminator is not None else "without"
     size, digest = loaded.card["source_bytes"], loaded.card["source_sha256"]
     ctx.log(f"{config.source}: {size:,} bytes, sha256 {digest}")
@@ -56,6 +60,7 @@ def run(config: Config, out: Writer[Gan], ctx: Context) -> None:
     (out.path / "samples.png").write_bytes(png_bytes(grid(images, columns, scale=scale)))
     out.figure("resolution", loaded.generator.config.resolution)
     out.figure("parameters", sum(value.numel() for value in loaded.generator.parameters()))
+    out.figure("world", loaded.world or "not known")
     out.figure("discriminator", "yes" if loaded.discriminator is not None else "no")
     out.figure("generator_sha256", loaded.sha256)
 

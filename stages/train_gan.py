@@ -102,7 +102,7 @@ class Config:
     )
     fd_features: str = param(
         "annotator",
-        "Features it is taken in: those of our network for cars, or of ImageNet's.",
+        "Features it is taken in: those of our network for the world, or of ImageNet's.",
         choices=("annotator", "imagenet"),
     )
     patience_kimg: float = param(
@@ -152,7 +152,13 @@ def follow(config: Config) -> None:
 def _recipe(config: Config, kind: type[Any]) -> Any:
     """The trainer's configuration: the options of the same names."""
     names = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in asdict(config).items() if name in names})
+    options = {name: value for name, value in asdict(config).items() if name in names}
+    return kind(**options | {"world": _world(config)})
+
+
+def _world(config: Config) -> str:
+    """World of the images; that of a user's own is not known."""
+    return config.world if config.images is None else ""
 
 
 def _trained(config: Config, recipe: "TrainingConfig", images: Path, out: Writer[Gan], ctx: Context) -> "TrainingState":

@@ -71,6 +71,11 @@ class LoadedGan:
     notes: tuple[str, ...] = ()
     card: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def world(self) -> str:
+        """World whose class it shows; empty where its card does not say."""
+        return weights.world_of(self.card)
+
 
 def load_gan(source: str | Path, *, allow_inert: Collection[str] = ()) -> LoadedGan:
     """Read a generator, and its discriminator where there is one.
@@ -138,7 +143,9 @@ def save_gan(
     _write(folder, files, {**card, "config": generator.config.to_dict()})
 
 
-def copy_gan(source: str | Path, folder: Path, *, allow_inert: Collection[str] = ()) -> LoadedGan:
+def copy_gan(
+    source: str | Path, folder: Path, *, world: str | None = None, allow_inert: Collection[str] = ()
+) -> LoadedGan:
     """Bring a generator from anywhere that :func:`load_gan` reads into a folder of this project's form.
 
     Files of this project are copied byte for byte, so that the generator keeps its identity; others are converted.
@@ -149,6 +156,8 @@ def copy_gan(source: str | Path, folder: Path, *, allow_inert: Collection[str] =
         As for :func:`load_gan`.
     folder : Path
         Made if it does not exist.
+    world : str, optional
+        World whose class it shows, for the card; by default what the source's card says.
 
     Returns
     -------
@@ -169,6 +178,8 @@ def copy_gan(source: str | Path, folder: Path, *, allow_inert: Collection[str] =
         "source_sha256": loaded.sha256,
         "source_bytes": loaded.path.stat().st_size,
     }
+    if world or loaded.world:
+        card["world"] = world or loaded.world
     ours = {GENERATOR_FORMAT, STYLEGAN3_FORMAT}
     if loaded.path.suffix == ".safetensors" and ours & read_safetensors(loaded.path)[0].keys():
         files = {"generator": loaded.path.read_bytes()}

@@ -61,8 +61,8 @@ class AnnotatorFeatures:
     ----------
     renders : (n, R, R, 3) uint8
         Real images that set the scale, hundreds or more. Distances compare only between equal scales.
-    folder : Path, optional
-        Another annotator than the shipped one for cars.
+    folder : Path
+        Of the annotator.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class AnnotatorFeatures:
 
     name = "annotator"
 
-    def __init__(self, renders: Images, folder: Path | None = None) -> None:
+    def __init__(self, renders: Images, folder: Path) -> None:
         self._net = Annotator.load(folder).net.requires_grad_(False)
         self._mean, self._scale = np.zeros(1, np.float32), np.ones(1, np.float32)
         raw = self(renders).astype(np.float64)

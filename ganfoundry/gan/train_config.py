@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
+from ganfoundry import weights
 from ganfoundry.errors import InputError
 from ganfoundry.gan.augment import parse_policy
 
@@ -21,7 +23,7 @@ ARCHITECTURE = {
 }
 # Options that may differ between a run and its continuation: they decide when it ends and how it is computed.
 FREE_OPTIONS = {"kimg", "minutes", "processes", "device", "checkpoint_minutes", "sample_kimg", "log_steps"}
-FREE_OPTIONS |= {"fd_samples", "fd_features", "patience_kimg", "tensorboard"}
+FREE_OPTIONS |= {"fd_samples", "fd_features", "world", "patience_kimg", "tensorboard"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,8 @@ class TrainingConfig:
     sample_kimg: float = 20.0
     log_steps: int = 50
     fd_samples: int = 0  # of the Frechet distance at each grid of samples; 0: none
-    fd_features: str = "annotator"
+    fd_features: str = "annotator"  # of the network that ships for `world`, or "imagenet"
+    world: str = ""  # of the images; empty: none that is known
     patience_kimg: float = 0.0  # without a lower Frechet distance; 0: no early stop
     tensorboard: bool = False
 
@@ -85,6 +88,8 @@ class TrainingConfig:
         _require(0 <= self.style_mixing <= 1, f"style_mixing is {self.style_mixing}, it must lie in [0, 1]")
         _require(self.fd_samples != 1 and self.fd_samples >= 0, f"fd_samples is {self.fd_samples}, use 0 or 2 and more")
         _require(self.fd_features in ("annotator", "imagenet"), f"fd_features is {self.fd_features!r}")
+        if self.fd_samples and self.fd_features == "annotator":
+            annotator_of(self.world)
         _require(self.patience_kimg >= 0, f"patience_kimg is {self.patience_kimg}, it must not be negative")
         _require(not self.patience_kimg or self.fd_samples > 0, "patience_kimg needs fd_samples above 0")
         _require(self.r1_precision in ("bf16", "fp32"), f"r1_precision is {self.r1_precision!r}, use bf16 or fp32")
@@ -110,6 +115,22 @@ class TrainingConfig:
     def penalised(self) -> bool:
         """Whether the discriminator's gradient at real images is penalised (R1); a projected one's never is."""
         return self.discriminator == "stylegan2" and self.r1_gamma > 0 and self.r1_interval > 0
+
+
+def annotator_of(world: str) -> Path:
+    """Folder of the annotator whose features the Frechet distance of a world's images is taken in.
+
+    Raises
+    ------
+    InputError
+        If none ships for that world.
+    """
+    if not world:
+        raise InputError(
+            "train-gan: these images belong to no world that a network of ours knows; measure their Frechet distance "
+            "with --fd-features imagenet, or not at all (--fd-samples 0)"
+        )
+    return weights.network_of(world, "annotator", "measure with --fd-features imagenet, or --fd-samples 0")
 
 
 def _require(condition: bool, complaint: str) -> None:

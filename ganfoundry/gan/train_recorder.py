@@ -14,6 +14,7 @@ from ganfoundry.gan.quality import frechet_distance
 from ganfoundry.gan.quality_features import AnnotatorFeatures, FeatureExtractor, ImageNetFeatures
 from ganfoundry.gan.stylegan2 import Generator
 from ganfoundry.gan.train_board import Board
+from ganfoundry.gan.train_config import TrainingConfig, annotator_of
 from ganfoundry.gan.train_data import Images, write_atomically
 from ganfoundry.gan.train_log import append_line, forget_lines_after, hopeless, out_of_patience, read_log
 from ganfoundry.gan.train_report import write_report
@@ -136,7 +137,7 @@ class Recorder:
                 write_atomically(self.out / "samples" / f"{name}-psi{psi:.1f}.png", png_bytes(picture))
                 if self.board is not None:
                     self.board.picture(self.state.images, f"samples/psi{psi:.1f}", picture)
-            card = {"images": self.state.images, "step": self.state.step}
+            card = {"world": self.config.world, "images": self.state.images, "step": self.state.step}
             save_gan(
                 self.out / "snapshots" / name, self.state.average, self.state.exported_discriminator, card, half=True
             )
@@ -150,7 +151,7 @@ class Recorder:
 
     def _measure(self, name: str) -> None:
         if self.distance is None:
-            self.distance = FrechetCurve(self.pixels, self.config.fd_samples, self.config.fd_features)
+            self.distance = FrechetCurve(self.pixels, self.config)
         self._write_line({"fd": round(self.distance(self.state.average), 4)}, snapshot=name)
         self.ending = out_of_patience(read_log(self.out), self.config.patience_kimg)
 
@@ -170,16 +171,18 @@ class FrechetCurve:
     Parameters
     ----------
     pixels : (N, R, R, 3) uint8
-    count : int
-        Of samples, and of training images if there are as many.
-    features : str
-        "annotator" or "imagenet", see `ganfoundry.gan.quality_features`.
+    config : TrainingConfig
+        `fd_samples` are compared, and as many training images if there are; in `fd_features`.
     """
 
-    def __init__(self, pixels: Images, count: int, features: str) -> None:
-        real = np.asarray(pixels[spread(np.arange(len(pixels)), count)])
-        self.count = count
-        self.extractor: FeatureExtractor = AnnotatorFeatures(real) if features == "annotator" else ImageNetFeatures()
+    def __init__(self, pixels: Images, config: TrainingConfig) -> None:
+        self.count = config.fd_samples
+        real = np.asarray(pixels[spread(np.arange(len(pixels)), self.count)])
+        self.extractor: FeatureExtractor = (
+            ImageNetFeatures()
+            if config.fd_features == "imagenet"
+            else AnnotatorFeatures(real, annotator_of(config.world))
+        )
         self.real = self.extractor(real)
 
     def __call__(self, generator: Generator) -> float:

@@ -238,6 +238,8 @@ def write_gan(
         "hardware": hardware(state.device, state.config.processes),
         "torch": torch.__version__,
     }
+    if state.config.world:
+        card["world"] = state.config.world
     if start is not None:
         card["start"] = _origin(start)
     best = best_snapshot(read_log(folder)) if state.config.fd_samples else None

@@ -89,6 +89,11 @@ class PartSchema:
             raise InputError(f"schema {self.name!r} has no level {level!r}; choose one of: {known}")
         return tuple(dict.fromkeys(self.levels[level]))
 
+    @property
+    def default_level(self) -> str:
+        """The first of the coarser levels, which stand from many classes to few; "fine" where there is none."""
+        return next(iter(self.levels), "fine")
+
     def merge(self, level: str) -> npt.NDArray[np.uint8]:
         """Table from fine id to the id of a level, uint8 (n,): ``schema.merge("parts5")[label_map]``."""
         names = self.names(level)

@@ -1,12 +1,15 @@
 """Networks that ship with the package: one folder each, safetensors and a card that says what they are.
 
-A card (card.json) holds the sha256 of every weights file beside it, the recipe, the data and the figures.
+A card (card.json) holds the sha256 of every weights file beside it, the recipe, the data and the figures. Networks that
+look at the images of a generator are chosen by its world: `<world>-annotator`, `<world>-detector`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,48 @@ def card_of(folder: Path) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise InputError(f"the card {file} is not a JSON object; copy it again with its weights")
     return card
+
+
+def world_of(card: Mapping[str, Any]) -> str:
+    """World whose class a generator shows, by its card ("cars", "faces"); empty where the card does not say.
+
+    Cards written before the field `world` say it in the description of their data.
+    """
+    said = re.search(r"renders of the (\w+) world", str(card.get("data", "")))
+    return str(card.get("world") or (said.group(1) if said else ""))
+
+
+def network_of(world: str, kind: str, otherwise: str) -> Path:
+    """Folder of the shipped network that looks at images of a world.
+
+    Parameters
+    ----------
+    world : str
+        As `world_of` gives it.
+    kind : str
+        "annotator" or "detector".
+    otherwise : str
+        What a user can do where there is none, as the end of a sentence: "give one with --annotator".
+
+    Raises
+    ------
+    InputError
+        If the world is not known or no such network ships.
+    """
+    if not world:
+        raise InputError(
+            f"the generator's card names no world, so no shipped {kind} can be chosen for it; if it shows cars or "
+            f"faces, import it with --world cars or --world faces, else {otherwise}"
+        )
+    if f"{world}-{kind}" not in names():
+        shipped = ", ".join(name for name in names() if name.endswith(f"-{kind}"))
+        raise InputError(f"no {world}-{kind} ships with ganfoundry ({shipped or 'there is none'}); {otherwise}")
+    return path(f"{world}-{kind}")
+
+
+def digests_of(kind: str) -> dict[str, str]:
+    """Digests of all shipped networks of a kind: what depends on one that a generator's card will choose."""
+    return {name: str(read_card(name).get("sha256")) for name in names() if name.endswith(f"-{kind}")}
 
 
 def verify(name: str) -> None:

@@ -21,7 +21,6 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ganfoundry import weights
 from ganfoundry.errors import InputError
 
 _FORMAT = "ganfoundry annotator 1"
@@ -330,15 +329,14 @@ class Annotator:
         return sha256
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> Self:
-        """Read an annotator; without a folder the shipped one for cars.
+    def load(cls, folder: Path) -> Self:
+        """Read an annotator.
 
         Raises
         ------
         InputError
             If a file is missing or damaged, or the weights are not those that the card describes.
         """
-        folder = weights.path("cars-annotator") if folder is None else folder
         try:
             payload = (folder / WEIGHTS_FILE).read_bytes()
             card = json.loads((folder / "card.json").read_text("utf-8"))

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganfoundry import weights
 from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import load_gan
 from ganfoundry.labels.labelset import LabelSet
 from ganfoundry.labels.synthesis import to_uint8
 from ganfoundry.worlds.annotator import Annotator
-from pipeline.artifacts import Writer
+from pipeline.artifacts import Gan, Writer
 from pipeline.stage import Context
-from stages.annotate_parts import Config, run
+from stages.annotate_parts import Config, run, shipped_annotators
 from tests.stages.viewhelp import tiny_annotator, tiny_gan
 
 SMALL = {"num_samples": 4, "num_candidates": 12}
@@ -104,3 +105,21 @@ def test_bad_corrections_are_refused(tmp_path, gan, annotator, problem):
 def test_too_few_candidates(tmp_path, gan, annotator):
     with pytest.raises(InputError, match="--num-candidates"):
         annotate(tmp_path, gan, annotator, exclude=tuple(range(9)))
+
+
+def test_without_an_annotator_the_one_of_the_generators_world_labels(tmp_path, gan, annotator, monkeypatch):
+    monkeypatch.setattr(weights, "ROOT", tmp_path / "shipped")
+    shutil.copytree(annotator.path, tmp_path / "shipped" / "boats-annotator")
+    boats = shutil.copytree(gan.path, tmp_path / "boats")
+    for world, sentence in (("", "names no world.*--annotator"), ("trams", r"no trams-annotator .*--annotator")):
+        rewrite(boats / "card.json", world=world)
+        with pytest.raises(InputError, match=sentence):
+            annotate(tmp_path / "refused", Gan(boats), None)
+    rewrite(boats / "card.json", world="boats")
+    annotate(tmp_path / "out", Gan(boats), None)
+    assert "proposed by tiny-annotator" in LabelSet.load(tmp_path / "out").provenance["labels"]
+    assert list(shipped_annotators(Config())) == ["boats-annotator"]
+
+
+def rewrite(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))

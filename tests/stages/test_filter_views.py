@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -148,18 +149,32 @@ def test_unusable_detectors_leave_nothing(view_set, tmp_path, config, words):
 
 
 def test_shipped_weights_are_part_of_the_fingerprint(tmp_path, monkeypatch):
-    depends = command.stage.depends
-    assert depends(Config()) == {"weights": weights.read_card("cars-detector")["sha256"]}
+    depends, named = command.stage.depends, Config(weights="cars-detector")
+    assert depends(Config())["cars-detector"] == weights.read_card("cars-detector")["sha256"]
+    assert depends(Config(backend="detectron2")) == {}
+    assert depends(named) == {"weights": weights.read_card("cars-detector")["sha256"]}
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cars-detector").mkdir()
-    assert depends(Config()) == {}  # a folder of that name is the user's own; `content` sees to it
+    assert depends(named) == {}  # a folder of that name is the user's own; `content` sees to it
+
+
+@pytest.mark.parametrize(
+    ("world", "sentence"), [("", "names no world.*--weights"), ("boats", "no boats-detector ships .*--weights")]
+)
+def test_the_generators_world_chooses_the_detector(view_set, tmp_path, world, sentence):
+    copy = shutil.copytree(view_set.path, tmp_path / "set")
+    record = {"kind": "view-set", "figures": {"world": world}}
+    (copy / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=sentence):
+        filtered(ViewSet(copy), tmp_path / "out")
+    filtered(ViewSet(copy), tmp_path / "out", Config(weights="cars-detector"))
 
 
 def test_task_can_be_sent_to_a_worker(view_set, tmp_path):
     import pickle  # noqa: TID251  what dask does
 
     task = filter_views.FilterTask(
-        str(view_set.path / "shards"), str(tmp_path), Config(), key="k", index=0, first=2, stop=4
+        str(view_set.path / "shards"), str(tmp_path), Config(weights="cars-detector"), key="k", index=0, first=2, stop=4
     )
     receipt = filter_rows(pickle.loads(pickle.dumps(task)))
     assert (receipt["first"], receipt["rows"]) == (2, 2)

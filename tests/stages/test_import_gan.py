@@ -4,6 +4,7 @@ import hashlib
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
-def imported(tmp_path: Path, source: str | Path, **options: int) -> Gan:
+def imported(tmp_path: Path, source: str | Path, **options: Any) -> Gan:
     out: Writer[Gan] = Writer(tmp_path / "out")
     run(Config(source=str(source), **options), out, Context())
     gan = Gan.open(out.path)
@@ -50,6 +51,14 @@ def test_a_folder_is_copied_with_its_identity(tmp_path: Path, folder: Path) -> N
     assert str(tmp_path) not in json.dumps(card)
     with Image.open(gan.path / "samples.png") as picture:
         assert picture.size == (8 * (8 * 16 + 2) - 2, 2 * (8 * 16 + 2) - 2)  # nine samples magnified 16 times
+
+
+def test_the_world_is_the_cards_or_the_users(tmp_path: Path, folder: Path) -> None:
+    assert load_gan(imported(tmp_path / "unknown", folder, num_samples=1).path).world == ""
+    assert load_gan(imported(tmp_path / "shipped", "cars-64", num_samples=1).path).world == "cars"
+    gan = imported(tmp_path / "said", folder, num_samples=1, world="faces")
+    assert load_gan(gan.path).world == "faces"
+    assert load_gan(imported(tmp_path / "kept", gan.path, num_samples=1).path).world == "faces"
 
 
 def test_a_pt_file_is_converted(tmp_path: Path) -> None:

@@ -118,7 +118,9 @@ def test_snapshot_of_the_lowest_frechet_distance_is_the_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = photographs(tmp_path / "photos")
-    assert train_gan("--images", str(folder), "--fd-samples", "20", "--sample-kimg", "0.016") == 0
+    assert train_gan("--images", str(folder), "--fd-samples", "20") == 2  # of what world?
+    assert "--fd-features imagenet" in capsys.readouterr().err
+    assert train_gan("--num-images", "24", "--fd-samples", "20", "--sample-kimg", "0.016") == 0
     out = tmp_path / "outputs" / "default" / "train-gan"
     measured = [line for line in map(json.loads, (out / "log.jsonl").read_text().splitlines()) if "fd" in line]
     best = min(measured, key=lambda line: line["fd"])
@@ -127,6 +129,7 @@ def test_snapshot_of_the_lowest_frechet_distance_is_the_result(
     assert figures["fd"] == card["snapshot"]["fd"] == best["fd"]
     assert figures["best_snapshot"] == card["snapshot"]["name"] == best["snapshot"]
     assert card["images"] == best["images"]
+    assert card["world"] == load_gan(out / "snapshots" / best["snapshot"]).world == "cars"
 
 
 @pytest.mark.parametrize("kind", ["zip", "hdf5"])

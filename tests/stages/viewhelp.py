@@ -18,7 +18,7 @@ def tiny_gan(folder, seed=0):
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     config = GeneratorConfig(resolution=32, channels={4: 8, 8: 8, 16: 8, 32: 8}, z_dim=8, w_dim=8)
-    save_gan(folder, Generator(config), None, {"name": "tiny"})
+    save_gan(folder, Generator(config), None, {"name": "tiny", "world": "cars"})
     return Gan(folder)
 
 

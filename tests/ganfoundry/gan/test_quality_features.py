@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from ganfoundry import weights
 from ganfoundry.errors import InputError
 from ganfoundry.gan.quality import frechet_distance
 from ganfoundry.gan.quality_features import AnnotatorFeatures, FeatureExtractor, ImageNetFeatures
@@ -25,7 +26,7 @@ def renders() -> Images:
 
 @pytest.fixture(scope="module")
 def annotator(renders: Images) -> AnnotatorFeatures:
-    return AnnotatorFeatures(renders)
+    return AnnotatorFeatures(renders, weights.path("cars-annotator"))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def imagenet() -> ImageNetFeatures:
 
 def hooked(images: Images) -> NDArray[np.float32]:
     """Layers of the annotator, recorded while it annotates."""
-    found, seen = Annotator.load(), []
+    found, seen = Annotator.load(weights.path("cars-annotator")), []
     net = found.net
     for level in (net.stem, *net.down):
         level.register_forward_hook(lambda _module, _inputs, output: seen.append(output.mean((2, 3))))

@@ -22,7 +22,7 @@ from ganfoundry.gan.train_report import write_report
 from ganfoundry.gan.training import continues_at, train, write_gan
 from tests.ganfoundry.gan.trainhelp import distance, state_on, tiny, tiny_images
 
-MEASURED: dict[str, Any] = {"sample_kimg": 0.016, "fd_samples": 8, "log_steps": 1}
+MEASURED: dict[str, Any] = {"sample_kimg": 0.016, "fd_samples": 8, "world": "cars", "log_steps": 1}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ class MeanColour:
 
     name, dim = "mean", 3
 
-    def __init__(self, renders: object = None) -> None:
+    def __init__(self, renders: object = None, folder: Path | None = None) -> None:
         pass
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, distances: list[float]) -> None:
 
 def test_distance_is_that_of_fixed_samples_at_psi_1_from_training_images(images: Path) -> None:
     generator, pixels = state_on(tiny()).average, np.load(images)
-    curve = FrechetCurve(pixels, 20, "annotator")
+    curve = FrechetCurve(pixels, tiny(fd_samples=20, world="cars"))
     fake = sample_images(generator, latents(generator, 20, FD_SEED), 1.0)
     assert fake.shape == (20, 16, 16, 3)
     real = pixels[np.linspace(0, 39, 20).astype(int)]
@@ -77,7 +77,7 @@ def test_distances_are_logged_and_training_is_the_same_without_them(tmp_path: Pa
     ]
     for line in lines:
         assert load_gan(tmp_path / "out" / "snapshots" / line["snapshot"]).card["images"] == line["images"]
-    curve = FrechetCurve(np.load(images), 8, "annotator")
+    curve = FrechetCurve(np.load(images), tiny(fd_samples=8, world="cars"))
     assert lines[-1]["fd"] == pytest.approx(curve(measured.average), abs=1e-4)
 
 
@@ -259,7 +259,9 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
         ({"fd_samples": 1}, "fd_samples is 1, use 0 or 2 and more"),
         ({"fd_features": "inception"}, "fd_features is 'inception'"),
         ({"patience_kimg": 5.0}, "patience_kimg needs fd_samples"),
-        ({"patience_kimg": -1.0, "fd_samples": 8}, "must not be negative"),
+        ({"fd_samples": 8}, "belong to no world .* --fd-features imagenet"),
+        ({"fd_samples": 8, "world": "boats"}, "no boats-annotator ships .* --fd-features imagenet"),
+        ({"patience_kimg": -1.0, "fd_samples": 8, "world": "cars"}, "must not be negative"),
     ],
 )
 def test_wrong_option_is_named(options: dict[str, Any], message: str) -> None:

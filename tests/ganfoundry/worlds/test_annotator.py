@@ -31,7 +31,7 @@ def unseen(world):
 
 @pytest.fixture(scope="module")
 def shipped():
-    return Annotator.load()
+    return Annotator.load(weights.path("cars-annotator"))
 
 
 @pytest.fixture(scope="module")
