@@ -11,6 +11,7 @@ import click
 from pipeline.config import Parameter, Setting, param, parameters, read_toml, resolve_settings
 from pipeline.errors import UserError
 from pipeline.executor import make_executor
+from pipeline.page import open_page, page_options
 from pipeline.progress import Display
 from pipeline.stage import Stage
 from pipeline.values import metavar, shown
@@ -50,6 +51,7 @@ RUN_KEYS = {key.name: replace(key, flag="--run" if key.name == "name" else "") f
 RUN_PLACEHOLDERS = {"name": "NAME", "outputs": "FOLDER", "scheduler": "ADDRESS"}
 COMMON_NAMES = frozenset(
     {"run", "outputs", "config", "dry_run", "workers", "scheduler", "verify", "force", "quiet", "help"}
+    | {"serve", "open", "opened", "port"}
 )
 
 
@@ -112,6 +114,7 @@ class StageCommand(click.Command):
         self._input_options = [
             click.Option([item.option, item.name], metavar="PATH", help=_input_help(item)) for item in stage.inputs
         ]
+        self._page_options = page_options(stage)
         self._common_options = common_options()
         names = [option.name for option in (*self._config_options, *self._input_options)]
         clash = sorted({name for name in names if names.count(name) > 1 or name in COMMON_NAMES})
@@ -119,7 +122,7 @@ class StageCommand(click.Command):
             raise TypeError(f"{stage.name}: the name {clash[0]} is taken")
         super().__init__(
             stage.name,
-            params=[*self._input_options, *self._config_options, *self._common_options],
+            params=[*self._input_options, *self._config_options, *self._page_options, *self._common_options],
             help=stage.title,
             callback=self._callback,
         )
@@ -134,6 +137,10 @@ class StageCommand(click.Command):
         planner = Planner(
             common.folder, common.tables, os.environ, common.file, order=_order(common.run.stages, self.stage.name)
         )
+        display = Display(quiet=common.quiet)
+        if options.get("opened"):
+            open_page(self.stage, planner, options)
+            return
         plan = planner.plan(self.stage, options, force=common.force, verify=common.verify)
         if common.dry_run:
             print_plan(plan)
@@ -142,7 +149,6 @@ class StageCommand(click.Command):
             if plan.action != "skip":
                 self.stage.follow(plan.config)
             return
-        display = Display(quiet=common.quiet)
         executor = make_executor(common.run.workers, common.run.scheduler)
         if plan.action != "skip":
             display.log(f"{self.stage.name}: {'; '.join(plan.reasons)}")
@@ -152,6 +158,8 @@ class StageCommand(click.Command):
             executor.close()
         if not common.quiet:
             print_outcome(outcome)
+        if options.get("serve"):
+            open_page(self.stage, planner, options)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the manual page."""
@@ -162,6 +170,7 @@ class StageCommand(click.Command):
             formatter.write_text("\n\n".join((_sentence(stage.title), *stage.description)))
         _section(ctx, formatter, "Inputs (found in the run folder by their kind, or named)", self._input_options)
         _section(ctx, formatter, "Settings", self._config_options)
+        _section(ctx, formatter, "Page", self._page_options)
         _section(
             ctx, formatter, "Options of every command", [*self._common_options, *_given(self.get_help_option(ctx))]
         )

@@ -109,11 +109,9 @@ class Planner:
         UserError
             A bad setting, a missing or ambiguous input, a folder with foreign files.
         """
-        keys = [*stage.parameters, *(_input_parameter(item) for item in stage.inputs)]
-        table = self.tables.get(stage.name, {})
-        settings = resolve_settings(keys, table, self.environ, options or {}, stage=stage.name, file=self.file)
+        settings = self.settings(stage, options or {})
         config: Any = build(stage.config_type, settings, stage.name)
-        sources = {item.name: self._source(stage, item, settings[item.name]) for item in stage.inputs}
+        sources = {item.name: self.source(stage, item, settings[item.name]) for item in stage.inputs}
         digests = _digests(stage, config, settings)
         named = {key.name: to_json(settings[key.name].value) for key in stage.parameters}
         identity = named | {name: {"content": value} for name, value in digests.items()}
@@ -131,7 +129,26 @@ class Planner:
         self.planned[stage.name] = plan
         return plan
 
-    def _source(self, stage: Stage, item: Input, setting: Setting) -> Source:
+    def settings(self, stage: Stage, options: Mapping[str, Any]) -> dict[str, Setting]:
+        """Settings and named inputs of a stage.
+
+        Raises
+        ------
+        UserError
+            A bad or unknown one.
+        """
+        keys = [*stage.parameters, *(_input_parameter(item) for item in stage.inputs)]
+        table = self.tables.get(stage.name, {})
+        return resolve_settings(keys, table, self.environ, options, stage=stage.name, file=self.file)
+
+    def source(self, stage: Stage, item: Input, setting: Setting) -> Source:
+        """Where an input of a stage comes from: the named path, a stage before, the run folder.
+
+        Raises
+        ------
+        UserError
+            The named folder is no such artifact, or an input that is not optional is missing or ambiguous.
+        """
         if setting.value is not None:
             artifact = _open_named(item, setting)
             return Source(artifact.path, artifact.fingerprint, setting.source)

@@ -102,6 +102,18 @@ class Input:
         return "--" + self.name.replace("_", "-")
 
 
+def artifact_inputs(function: Callable[..., Any]) -> tuple[Input, ...]:
+    """Parameters of a function annotated with an Artifact, or `Artifact | None`."""
+    hints, found = typing.get_type_hints(function), []
+    for name in inspect.signature(function).parameters:
+        annotation = hints.get(name)
+        member = optional_member(annotation)
+        kind = annotation if member is None else member
+        if isinstance(kind, type) and issubclass(kind, Artifact):
+            found.append(Input(name, kind, member is not None))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class Stage:
     """Everything the machinery knows about a stage; made by `stage_command`."""
@@ -113,6 +125,7 @@ class Stage:
     example: str = ""
     depends: Depends | None = None
     follow: Callable[[Any], None] | None = None
+    page: Callable[..., None] | None = None
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
@@ -121,14 +134,7 @@ class Stage:
     @cached_property
     def inputs(self) -> tuple[Input, ...]:
         """Parameters of the function annotated with an Artifact, or `Artifact | None`."""
-        found = []
-        for name in inspect.signature(self.function).parameters:
-            annotation = self._hints.get(name)
-            member = optional_member(annotation)
-            kind = annotation if member is None else member
-            if isinstance(kind, type) and issubclass(kind, Artifact):
-                found.append(Input(name, kind, member is not None))
-        return tuple(found)
+        return artifact_inputs(self.function)
 
     @cached_property
     def output(self) -> type[Artifact]:
@@ -183,6 +189,7 @@ def stage_command(
     example: str = "",
     depends: Depends | None = None,
     follow: Callable[[Any], None] | None = None,
+    page: Callable[..., None] | None = None,
 ) -> "StageCommand":
     """Command line command of a stage.
 
@@ -204,10 +211,13 @@ def stage_command(
     follow
         config -> None: what a process other than the first does when a launcher (torchrun, which sets RANK) starts the
         command several times. It works along with the first and writes nothing; None: the stage is not launched so.
+    page
+        `page(output, serving, <inputs>) -> None`: what `--serve` opens on the output (pipeline/page.py). Inputs
+        follow from the annotations, as those of `run`.
     """
     from pipeline.command import StageCommand
 
-    return StageCommand(Stage(name, config_type, run, version, example, depends, follow))
+    return StageCommand(Stage(name, config_type, run, version, example, depends, follow, page))
 
 
 def _paragraphs(text: str | None) -> tuple[str, ...]:
