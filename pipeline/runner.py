@@ -53,7 +53,9 @@ def execute(plan: Plan, executor: Executor, display: Display, *, force: bool = F
                 if source.path is not None:
                     stack.enter_context(manifest.locked(source.path, shared=True))
             plan = decide(plan, force=force, verify=verify)  # another run may have finished it meanwhile
-            return _skipped(plan) if plan.action == "skip" else _run(plan, executor, display, verify=verify)
+            if plan.action == "skip":
+                return _skipped(plan)
+            return _run(plan, executor, display, force=force, verify=verify)
     except Exception as error:
         sentence = readable(error, plan.folder, plan.stage.name)
         if sentence is error:
@@ -79,9 +81,9 @@ def _opens(plan: Plan) -> Path:
     return plan.folder / main if main and (plan.folder / main).exists() else plan.folder
 
 
-def _run(plan: Plan, executor: Executor, display: Display, *, verify: bool) -> Outcome:
+def _run(plan: Plan, executor: Executor, display: Display, *, force: bool, verify: bool) -> Outcome:
     started, clock = datetime.now(UTC), time.perf_counter()
-    _prepare(plan, started)
+    _prepare(plan, started, empty=force or not (plan.kept or plan.stage.keeps_earlier))
     context = Context(
         executor=executor,
         tracker=Tracker(plan.folder / manifest.TRACK),
@@ -101,7 +103,7 @@ def _run(plan: Plan, executor: Executor, display: Display, *, verify: bool) -> O
     return Outcome(plan.stage.name, plan.folder, plan.action, plan.reasons, _opens(plan), seconds, out.figures)
 
 
-def _prepare(plan: Plan, started: datetime) -> None:
+def _prepare(plan: Plan, started: datetime, *, empty: bool) -> None:
     """Make the folder ready: its content kept or removed, the fingerprint of what it is to become written down."""
     progress = {
         "stage": plan.stage.name,
@@ -114,7 +116,7 @@ def _prepare(plan: Plan, started: datetime) -> None:
     }
     manifest.remove_torn_writes(plan.folder)
     path = plan.folder / manifest.PROGRESS
-    if not plan.kept:
+    if empty:
         manifest.write_json(path, {**progress, "emptying": True})
         manifest.empty_folder(plan.folder)
     manifest.write_json(path, progress)

@@ -126,6 +126,7 @@ class Stage:
     depends: Depends | None = None
     follow: Callable[[Any], None] | None = None
     page: Callable[..., None] | None = None
+    keeps_earlier: bool = False
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
@@ -190,6 +191,7 @@ def stage_command(
     depends: Depends | None = None,
     follow: Callable[[Any], None] | None = None,
     page: Callable[..., None] | None = None,
+    keeps_earlier: bool = False,
 ) -> "StageCommand":
     """Command line command of a stage.
 
@@ -211,13 +213,16 @@ def stage_command(
     follow
         config -> None: what a process other than the first does when a launcher (torchrun, which sets RANK) starts the
         command several times. It works along with the first and writes nothing; None: the stage is not launched so.
+    keeps_earlier
+        The stage makes its output beside what lies in the folder and replaces it when the new one is whole: the folder
+        is not emptied before, except by --force.
     page
         `page(output, serving, <inputs>) -> None`: what `--serve` opens on the output (pipeline/page.py). Inputs
         follow from the annotations, as those of `run`.
     """
     from pipeline.command import StageCommand
 
-    return StageCommand(Stage(name, config_type, run, version, example, depends, follow, page))
+    return StageCommand(Stage(name, config_type, run, version, example, depends, follow, page, keeps_earlier))
 
 
 def _paragraphs(text: str | None) -> tuple[str, ...]:
