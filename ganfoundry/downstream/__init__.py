@@ -1,0 +1,22 @@
+"""Training on labelled images: what a data set is worth is what a network learns from it."""
+
+from ganfoundry.downstream.evaluation import Found, keypoint_figures, part_figures, predict
+from ganfoundry.downstream.examples import Examples, ExampleSource, Hdf5Examples, ShardExamples
+from ganfoundry.downstream.networks import NetConfig, build_net
+from ganfoundry.downstream.training import Recipe, Supervised, fit
+
+__all__ = [
+    "ExampleSource",
+    "Examples",
+    "Found",
+    "Hdf5Examples",
+    "NetConfig",
+    "Recipe",
+    "ShardExamples",
+    "Supervised",
+    "build_net",
+    "fit",
+    "keypoint_figures",
+    "part_figures",
+    "predict",
+]
