@@ -1,4 +1,4 @@
-"""Batches of pinhole cameras whose parameters take gradients; `ganfoundry.render.camera` is the same for one, in NumPy."""
+"""Batches of pinhole cameras whose parameters take gradients; `camera.Camera` is a single one, in NumPy."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Exact coverage at silhouettes, in plain PyTorch.
 
-An edge of the mesh is a silhouette where all its drawn faces lie on the same side of it in the image. Such edges are cut
-at the borders of the pixels; each piece whose middle no nearer face hides changes what its pixel shows: the surface in
-front gains a share w of the pixel, what lies right behind the edge loses it.
+An edge of the mesh is a silhouette where all its drawn faces lie on the same side of it in the image. Such edges are
+cut at the borders of the pixels; each piece whose middle no nearer face hides changes what its pixel shows: the surface
+in front gains a share w of the pixel, what lies right behind the edge loses it.
 
-Value. A pixel shows what lies at its centre c, times one. Of the area that a boundary piece pq bounds, the pixel has the
-triangle c p q; its centre stands for the wedge of the pixel between the rays cp and cq. So w is the signed area of the
-triangle less that of the wedge, and the sum over a closed outline is covered area minus covered centre, exactly.
+Value. A pixel shows what lies at its centre c, times one. Of the area that a boundary piece pq bounds, the pixel has
+the triangle c p q; its centre stands for the wedge of the pixel between the rays cp and cq. So w is the signed area of
+the triangle less that of the wedge, and the sum over a closed outline is covered area minus covered centre, exactly.
 
 Derivative. A boundary that moves by v sweeps the area of v . n over its length: dw = |pq| n . dm, m the middle of pq.
 """

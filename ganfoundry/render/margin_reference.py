@@ -4,8 +4,9 @@ Margin (arXiv:1910.00287). A triangle reaches `reach` pixels over its border: th
 nearest point with alpha = 1 - d / reach, at a depth scaled by 1 + d / (2 reach). A pixel has two layers: the nearest
 triangle over its centre, and the nearest margin in front of that.
 
-Fading (arXiv:1905.01030, DIB-R): outside the mesh, at distance d from it, the mask is exp(-(d / reach)^2). DIB-R multiplies
-this over all faces and so counts a border once for every face near it; here the nearest point of the mesh counts.
+Fading (DIB-R, arXiv:1908.01210): outside the mesh, at distance d from it, the mask is exp(-(d / reach)^2). DIB-R
+multiplies this over all faces and so counts a border once for every face near it; here the nearest point of the mesh
+counts.
 """
 
 from __future__ import annotations
@@ -105,7 +106,6 @@ def _nearest_margins(
 
 def halo(points: Tensor, topology: Topology, face_map: Tensor, reach: float) -> Tensor:
     """Fading mask (N, size, size) at the pixel centres that the mesh leaves free, 0 at the others."""
-    size = face_map.shape[-1]
     pairs, _, _ = silhouettes(points.detach().double(), topology)
     out = torch.zeros_like(face_map, dtype=points.dtype)
     for image in range(len(points)):

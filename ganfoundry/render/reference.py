@@ -57,7 +57,7 @@ def perspective(weights: Tensor, depths: Tensor) -> tuple[Tensor, Tensor]:
 def candidates(triangles: Tensor, size: int, grow: float = 0.0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Chunks of the pixel centres in the boxes, grown by some pixels, of drawn triangles (N, F, 3, 3).
 
-    Yields the triangle (K,) as image * F + face, the pixel (K,) as image * size^2 + y * size + x, and its centre (K, 2).
+    Yields the triangle (K,) as image * F + face, the pixel (K,) as image * size^2 + y * size + x, its centre (K, 2).
     """
     count = triangles.shape[1]
     flat = triangles.flatten(0, 1)

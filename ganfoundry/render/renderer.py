@@ -146,18 +146,24 @@ def _prepare(
     vertices = _batched("vertices", vertices, 3, "(N, V, 3) or (V, 3)", last=3)
     topology = faces if isinstance(faces, Topology) else Topology.of(faces, vertices.shape[1])
     if topology.num_vertices != vertices.shape[1]:
-        raise InputError(f"{vertices.shape[1]} vertices do not fit faces made for {topology.num_vertices}; use their own")
+        raise InputError(
+            f"{vertices.shape[1]} vertices do not fit faces made for {topology.num_vertices}; use their own"
+        )
     topology = topology.to(vertices.device)
     points = cameras.project(vertices, size)
     if not bool(torch.isfinite(points).all()):
-        raise InputError("vertices or cameras hold numbers that are not finite; the step before made them so (too large?)")
+        raise InputError(
+            "vertices or cameras hold numbers that are not finite; the step before made them so (too large?)"
+        )
     n = len(points)
     given: dict[str, Tensor] = {"faces": topology.faces}
     pair_attributes = pair_uv = None
     if attributes is not None:
         given["attributes"] = _batched("attributes", attributes, 3, "(N, V, A) or (V, A)")
         if given["attributes"].shape[1] != vertices.shape[1]:
-            raise InputError(f"attributes {tuple(attributes.shape)} are not one row a vertex; there are {vertices.shape[1]}")
+            raise InputError(
+                f"attributes {tuple(attributes.shape)} are not one row a vertex; there are {vertices.shape[1]}"
+            )
         pair_attributes = given["attributes"], topology.faces
     if (texture is None) != (uv is None):
         raise InputError("a texture needs uv, and uv a texture; give both or neither")
@@ -185,6 +191,6 @@ def _batched(name: str, values: Tensor, ndim: int, wanted: str, last: int | None
 def _check_uv_faces(uv_faces: Tensor, topology: Topology, rows: int) -> Tensor:
     if uv_faces.shape != topology.faces.shape[1:]:
         raise InputError(f"uv_faces {tuple(uv_faces.shape)} are not one row a face {tuple(topology.faces.shape[1:])}")
-    if uv_faces.numel() and not (0 <= int(uv_faces.min()) and int(uv_faces.max()) < rows):
+    if uv_faces.numel() and (int(uv_faces.min()) < 0 or int(uv_faces.max()) >= rows):
         raise InputError(f"uv_faces name a row outside 0..{rows - 1}; check them against uv")
     return uv_faces[None].to(torch.int32)

@@ -47,8 +47,10 @@ class Topology:
             faces = faces[None]
         if faces.ndim != 3 or faces.shape[2] != 3 or faces.is_floating_point():
             raise InputError(f"faces are {tuple(faces.shape)} {faces.dtype}; give whole numbers (F, 3) or (N, F, 3)")
-        if faces.numel() and not (0 <= int(faces.min()) and int(faces.max()) < num_vertices):
-            raise InputError(f"a face names a vertex outside 0..{num_vertices - 1}; check the faces against the vertices")
+        if faces.numel() and (int(faces.min()) < 0 or int(faces.max()) >= num_vertices):
+            raise InputError(
+                f"a face names a vertex outside 0..{num_vertices - 1}; check the faces against the vertices"
+            )
         faces = faces.detach().to(torch.int64)
         found = [_edges(item, num_vertices) for item in faces]
         edges = torch.nn.utils.rnn.pad_sequence([edge for edge, _ in found], batch_first=True)
