@@ -2,8 +2,8 @@
 
     python -m benchmarks.inversion [--gan cars-64] [--groups 3] [--group-size 8] [--steps 100] [--picture FILE]
 
-The pictures are renders of the cars world from seeds that no training draws, so their part maps are exact; the shipped
-annotator reads the parts of the reconstructions. Its own agreement on the renders themselves is what can be reached.
+The pictures are renders of the generator's world from seeds that no training draws, so their part maps are exact; the
+shipped annotator reads the parts of the reconstructions. Its own agreement on the renders is what can be reached.
 Mean and standard error are over groups of pictures. A second table inverts the generator's own samples, whose w is
 known. The last line is one JSON object.
 """
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ganfoundry import weights
 from ganfoundry.data.seeds import EVALUATION, sample_integer
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.gan.inversion import (
@@ -43,7 +44,6 @@ from ganfoundry.worlds.annotator import Annotator
 from ganfoundry.worlds.annotator_data import render_samples
 
 Images = NDArray[np.uint8]
-LEVEL = "parts12"
 METHODS = ("encoder alone", "W from the mean", "W from the encoder", "W+ from the encoder", "pivotal tuning")
 
 
@@ -101,10 +101,12 @@ def measure_renders(
     gan: LoadedGan, encoder: Encoder, options: argparse.Namespace
 ) -> tuple[dict[str, dict[str, float]], Images]:
     """Print the table of renders; returns figures by method, and all pictures side by side."""
-    world, annotator = get_world("cars"), Annotator.load(None)
+    annotator = Annotator.load(weights.network_of(gan.world, "annotator", "measure a generator of a world"))
+    world = get_world(annotator.config.world)
     count = options.groups * options.group_size
     renders = render_samples(world, seeds(options.seed, count), gan.generator.config.resolution)
-    table, classes = world.schema.merge(LEVEL), len(world.schema.names(LEVEL))
+    level = world.schema.default_level
+    table, classes = world.schema.merge(level), len(world.schema.names(level))
     truth = table[renders.parts]
 
     def kept(images: Images, rows: slice) -> tuple[float, float]:
@@ -112,7 +114,7 @@ def measure_renders(
         return pixel_accuracy(truth[rows], parts), mean_iou(truth[rows], parts, classes)
 
     groups = [slice(first, first + options.group_size) for first in range(0, count, options.group_size)]
-    print(f"{count} unseen renders, {options.steps} steps, {options.tuning_steps} of tuning; level {LEVEL}")
+    print(f"{count} unseen renders, {options.steps} steps, {options.tuning_steps} of tuning; level {level}")
     print(f"{'':22s} {'PSNR dB':>14s} {'labels kept':>16s} {'mIoU':>16s} {'distance':>9s} {'s/image':>8s}")
     figures: dict[str, dict[str, float]] = {}
     own = [kept(renders.image[rows], rows) for rows in groups]
@@ -189,7 +191,6 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "gan": gan.sha256[:12],
         "images": len(shown),
         "steps": options.steps,
-        "level": LEVEL,
         "renders": renders,
         "samples": measure_samples(gan, encoder, options),
     }

@@ -1,24 +1,30 @@
 """Where should view and content part? Viewpoint codes searched anew for every cut, with and without shapes.
 
-    python -m benchmarks.view_cuts [--gan cars-64] [--candidates 800] [--contents 24]
+    python -m benchmarks.view_cuts [--gan cars-64] [--cuts 2,3,4,5] [--seeds 3] [--candidates 800] [--contents 24]
 
 The w vectors 0 .. cut - 1 take the view, the others the content. "shapes": codes chosen body type by body type, an
 object keeps to one (annotate-views --shapes). One row each: how well a code holds the azimuth, and how much of an
-object's body type and paint its views keep, on contents that the search did not see; then one line of JSON.
+object's body type and paint its views keep, on contents that the search did not see. Every seed draws other candidates
+and other contents; mean and standard deviation are over seeds, of those that gave codes at all (the column "found").
+The last line is one JSON object.
 """
 
 import argparse
 import json
 import sys
 
-from benchmarks.views import rounded, view_control
+import numpy as np
+
+from benchmarks.views import view_control
+from ganfoundry import weights
 from ganfoundry.errors import RunError
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.views import ViewCodeSet, make_codes
-from ganfoundry.views.search import SearchConfig, estimate_pose, search_codes
+from ganfoundry.views.search import Networks, SearchConfig, search_codes
 from ganfoundry.worlds.annotator import Annotator
 
 COLUMNS = ("azimuth_std_median", "azimuth_std_max", "flip_share", "body_type_kept", "hue_kept", "shapes")
+FAR = 1000  # from the seed of a search to that of the contents it is measured on
 
 
 def layers_of(loaded: LoadedGan, cut: int) -> tuple[str, ...]:
@@ -27,7 +33,7 @@ def layers_of(loaded: LoadedGan, cut: int) -> tuple[str, ...]:
 
 
 def measure(
-    loaded: LoadedGan, annotator: Annotator, cut: int, shapes: int, options: argparse.Namespace
+    loaded: LoadedGan, networks: Networks, cut: int, shapes: int, seed: int, options: argparse.Namespace
 ) -> dict[str, float]:
     """Search codes and measure them.
 
@@ -37,14 +43,35 @@ def measure(
         If the generator has no consistent codes with this cut.
     """
     layers = layers_of(loaded, cut)
-    config = SearchConfig(
-        num_candidates=options.candidates, num_contents=8, codes_per_bin=1, shapes=shapes, seed=options.seed
-    )
-    names = annotator.config.body_types
-    found = search_codes(loaded.generator, layers, lambda images: estimate_pose(annotator, images), names, config)
+    config = SearchConfig(num_candidates=options.candidates, num_contents=8, codes_per_bin=1, shapes=shapes, seed=seed)
+    found = search_codes(networks, layers, config)
     codes, kept = make_codes(found.candidates, found.chosen, None, False)
-    code_set = ViewCodeSet(codes, found.w[kept].numpy(), layers, loaded.sha256, config.view_truncation)
-    return view_control(loaded, code_set, annotator, options.contents, 0.7, options.seed + 1000)[0]
+    code_set = ViewCodeSet(
+        codes, found.w[kept].numpy(), layers, loaded.sha256, config.view_truncation, found.candidates.bins
+    )
+    annotator = Annotator.load(networks.annotator)
+    return view_control(loaded, code_set, annotator, options.contents, 0.7, seed + FAR)[0]
+
+
+def over_seeds(
+    loaded: LoadedGan, networks: Networks, cut: int, shapes: int, options: argparse.Namespace
+) -> dict[str, float | str]:
+    """Mean and standard deviation of every column over seeds; "error" where no seed gave codes."""
+    found, error = [], ""
+    for seed in range(options.seed, options.seed + options.seeds):
+        print(f"cut {cut}, {shapes or 'any'} shapes, seed {seed} ...", file=sys.stderr, flush=True)
+        try:
+            found.append(measure(loaded, networks, cut, shapes, seed, options))
+        except RunError as raised:
+            error = str(raised)
+    figures: dict[str, float | str] = {"found": len(found)}
+    if not found:
+        return figures | {"error": error}
+    for name in COLUMNS:
+        values = [one[name] for one in found]
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+        figures |= {name: round(float(np.mean(values)), 4), f"{name}_spread": round(spread, 4)}
+    return figures
 
 
 def main() -> None:
@@ -54,22 +81,24 @@ def main() -> None:
     parser.add_argument("--cuts", default="2,3,4,5", help="numbers of w vectors that take the view")
     parser.add_argument("--candidates", type=int, default=800)
     parser.add_argument("--contents", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="the first")
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
     options = parser.parse_args()
-    annotator, loaded = Annotator.load(None), load_gan(options.gan)
-    print(f"{'cut':>3s} {'codes':>8s} " + " ".join(f"{name:>18s}" for name in COLUMNS))
-    table: dict[str, dict[str, float] | str] = {}
+    loaded = load_gan(options.gan)
+    networks = Networks.of(loaded, weights.network_of(loaded.world, "annotator", "measure a generator of a world"))
+    print(f"{'cut':>3s} {'codes':>8s} {'found':>5s} " + " ".join(f"{name:>18s}" for name in COLUMNS))
+    table: dict[str, dict[str, float | str]] = {}
     for cut in map(int, options.cuts.split(",")):
         for shapes, label in ((0, "any"), (3, "shapes")):
-            print(f"cut {cut}, {label} ...", file=sys.stderr, flush=True)
-            try:
-                figures = rounded(measure(loaded, annotator, cut, shapes, options))
-            except RunError as error:
-                table[f"{cut} {label}"] = str(error)
-                print(f"{cut:3d} {label:>8s} {error}")
-                continue
-            table[f"{cut} {label}"] = {name: figures[name] for name in COLUMNS}
-            print(f"{cut:3d} {label:>8s} " + " ".join(f"{figures[name]:18.3f}" for name in COLUMNS), flush=True)
+            figures = table[f"{cut} {label}"] = over_seeds(loaded, networks, cut, shapes, options)
+            cells = [
+                f"{figures[name]:.3f} ± {figures[name + '_spread']:.3f}".rjust(18)
+                for name in COLUMNS
+                if name in figures
+            ]
+            print(
+                f"{cut:3d} {label:>8s} {figures['found']:5d} " + " ".join(cells or [str(figures["error"])]), flush=True
+            )
     print(json.dumps(table))
 
 

@@ -1,6 +1,6 @@
 """Do viewpoint codes hold the camera, and does the object stay itself? By the annotator network, over many contents.
 
-    python -m benchmarks.views [--gan cars-64] [--codes annotations/cars/views] [--contents 48]
+    python -m benchmarks.views [--gan cars-64] [--codes FOLDER] [--contents 48]
 
 Every content is shown from the codes of its shape, as generate-views does. A table with one line for each code; as a
 control, as many codes drawn at random; how much of the object's identity (body type, paint) its views keep; the
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganfoundry import weights
 from ganfoundry.data.seeds import EVALUATION, VIEW, sample_integer
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.gan.latents import content_codes
@@ -96,12 +97,14 @@ def view_control(
     control = annotate(annotator, loaded, w_content, w_random.expand(contents, -1, -1), codes.layers)
     # (contents of a shape, codes of all shapes): objects take the shapes in turn
     azimuth = found.azimuth.reshape(-1, shapes * views)
-    chosen, random = view_consistency(azimuth), view_consistency(control.azimuth.reshape(contents, views))
+    chosen = view_consistency(azimuth, codes.bins)
+    random = view_consistency(control.azimuth.reshape(contents, views), codes.bins)
     bins = chosen.bin.reshape(shapes, views)
     figures = {
         "azimuth_std_median": float(np.median(chosen.azimuth_std)),
         "azimuth_std_max": float(chosen.azimuth_std.max()),
-        "azimuth_bins": min(len(set(row.tolist())) for row in bins),
+        "azimuth_bins": min(len(set(row.tolist()) - {-1}) for row in bins),
+        "azimuth_bins_of": codes.bins.count,
         "codes": len(codes),
         "codes_of_an_object": views,
         "shapes": shapes,
@@ -120,9 +123,9 @@ def print_codes(codes: ViewCodeSet, measured: ViewConsistency) -> None:
     """One line for each code."""
     print(f"{'code':>4s} {'shape':>10s} {'bin':>4s} {'found':>5s} {'azimuth':>8s} {'std':>6s} {'flips':>6s}")
     for code in codes.codes:
-        k = code.id
+        k, azimuth = code.id, codes.bins.signed(measured.azimuth[code.id])
         print(
-            f"{k:4d} {code.shape:>10s} {code.bin:4d} {measured.bin[k]:5d} {measured.azimuth[k]:8.1f} "
+            f"{k:4d} {code.shape:>10s} {code.bin:4d} {measured.bin[k]:5d} {azimuth:8.1f} "
             f"{measured.azimuth_std[k]:6.1f} {measured.flip_share[k]:6.1%}"
         )
 
@@ -136,17 +139,19 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gan", default="cars-64", help="shipped name, folder or file")
-    parser.add_argument("--codes", type=Path, default=Path("annotations/cars/views"))
-    parser.add_argument("--annotator", type=Path, default=None, help="folder of another annotator than the shipped one")
+    parser.add_argument("--codes", type=Path, help="folder of viewpoint codes; default annotations/WORLD/views")
+    parser.add_argument("--annotator", type=Path, help="folder; default: the shipped one of the generator's world")
     parser.add_argument("--contents", type=int, default=48)
     parser.add_argument("--renders", type=int, default=300, help="unseen renders for the network's own error")
     parser.add_argument("--truncation", type=float, default=0.7)
     parser.add_argument("--seed", type=int, default=1000, help="other than the one the codes were chosen with")
     options = parser.parse_args()
-    annotator, codes = Annotator.load(options.annotator), ViewCodeSet.load(options.codes)
-    figures, measured = view_control(
-        load_gan(options.gan), codes, annotator, options.contents, options.truncation, options.seed
+    loaded = load_gan(options.gan)
+    annotator = Annotator.load(
+        options.annotator or weights.network_of(loaded.world, "annotator", "give one with --annotator")
     )
+    codes = ViewCodeSet.load(options.codes or Path("annotations") / annotator.config.world / "views")
+    figures, measured = view_control(loaded, codes, annotator, options.contents, options.truncation, options.seed)
     print_codes(codes, measured)
     error = own_error(annotator, options.renders, options.seed)
     figures["annotator_azimuth_median_error"] = error["azimuth_median_error"]

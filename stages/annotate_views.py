@@ -1,9 +1,10 @@
 """annotate-views: finds the viewpoint codes of a generator, each one camera for all objects.
 
 The styles of a generator's early layers are the view, the others the content (GANverse3D). Many view latents are tried;
-a network reads azimuth, body type and paint of each over some contents, and the most consistent ones of every 30-degree
-bin are kept. The early layers of a small generator also hold the outline, so codes are chosen body type by body type:
-an object keeps to the codes of one (--shapes; 0 does not tell them apart).
+a network reads azimuth, body type and paint of each over some contents, and the most consistent ones of every azimuth
+bin are kept: twelve bins of 30 degrees all around, for faces nine of 15 degrees from -60 to 60. The early layers of a
+small generator also hold the outline, so codes are chosen body type by body type (faces: hair style by hair style): an
+object keeps to the codes of one (--shapes; 0 does not tell them apart).
 
 Look at the sheets: a row is one code, the arrow says where the camera stands. If all rows are right, run again with
 --confirmed. To change some, list them in a TOML file (--bins), one line a code: 7 = 3 puts code 7 into bin 3, 7 = -1
@@ -38,7 +39,7 @@ class Config:
     screen_contents: int = param(2, "Contents over which each is screened.", min=1)
     num_contents: int = param(12, "Contents over which the promising ones are judged.", min=2)
     shapes: int = param(4, "Body types with codes of their own, at most; 0: body types are not told apart.", min=0)
-    codes_per_bin: int = param(2, "Codes kept in each 30-degree bin, of each body type.", min=1)
+    codes_per_bin: int = param(2, "Codes kept in each azimuth bin, of each body type.", min=1)
     truncation: float = param(0.7, "Truncation psi of the contents they are judged on.", min=0.0, max=1.0)
     view_truncation: float = param(1.0, "Truncation psi of the view latents; 1 keeps rare views.", min=0.0, max=1.0)
     view_layers: tuple[str, ...] = param((), "Layers or blocks (b4,b8) that take the view; empty: those up to 8 px.")
@@ -54,8 +55,9 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[ViewC
     from ganfoundry import weights
     from ganfoundry.gan.checkpoints import load_gan
     from ganfoundry.views import ViewCodeSet, early_layers, make_codes
-    from ganfoundry.views.search import SearchConfig, estimate_pose, search_codes
+    from ganfoundry.views.search import Networks, SearchConfig, search_codes
     from ganfoundry.views.synthesis import render_grid
+    from ganfoundry.worlds import get_world
     from ganfoundry.worlds.annotator import Annotator as Network
 
     bins = None if config.bins is None else read_bins(config.bins)
@@ -64,22 +66,19 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[ViewC
     network = Network.load(folder)
     layers = early_layers(loaded.generator.synthesis, config.view_layers)
     names = {field.name for field in fields(SearchConfig)}
-    found = search_codes(
-        loaded.generator,
-        layers,
-        lambda images: estimate_pose(network, images),
-        network.config.body_types,
-        SearchConfig(**{name: value for name, value in asdict(config).items() if name in names}),
-        ctx.progress,
-    )
+    search = SearchConfig(**{name: value for name, value in asdict(config).items() if name in names})
+    found = search_codes(Networks.of(loaded, folder), layers, search, ctx.executor.map)
     codes, kept = make_codes(found.candidates, found.chosen, bins, config.confirmed or bins is not None)
-    code_set = ViewCodeSet(codes, found.w[kept].numpy(), layers, loaded.sha256, config.view_truncation)
+    code_set = ViewCodeSet(
+        codes, found.w[kept].numpy(), layers, loaded.sha256, config.view_truncation, found.candidates.bins
+    )
     code_set.save(out.path)
     contents = found.w_content[:SHEET_CONTENTS]
     _write_sheets(
         out, code_set, render_grid(loaded.generator.synthesis, contents, found.w[kept], layers).swapaxes(0, 1)
     )
-    for name, value in _figures(found.candidates, code_set, kept, network.card).items():
+    kinds = get_world(network.config.world).body_type_name
+    for name, value in _figures(found.candidates, code_set, kept, kinds, network.card).items():
         out.figure(name, value)
     if not config.confirmed and bins is None:
         ctx.log(f"look at the sheets in {out.path}; if every row is right, run again with --confirmed")
@@ -94,7 +93,7 @@ def _write_sheets(out: Writer[ViewCodes], codes: "ViewCodeSet", shown: "NDArray[
     for number, shape in enumerate(codes.shapes):
         rows = slice(number * codes.views, (number + 1) * codes.views)
         name = f"sheet-{shape}.png" if shape else "sheet.png"
-        Image.fromarray(code_sheet(shown[rows], codes.codes[rows])).save(out.path / name)
+        Image.fromarray(code_sheet(shown[rows], codes.codes[rows], codes.bins)).save(out.path / name)
 
 
 def read_bins(path: Path) -> dict[int, int]:
@@ -115,28 +114,29 @@ def read_bins(path: Path) -> dict[int, int]:
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"{path} is not a bins file ({error}); write one line a code, such as 7 = 3") from None
     if not all(isinstance(value, int) and not isinstance(value, bool) for value in bins.values()):
-        raise InputError(f"{path} is not a bins file: a bin is a whole number from 0 to 11, or -1 to drop the code")
+        raise InputError(f"{path} is not a bins file: a bin is a whole number from 0, or -1 to drop the code")
     return bins
 
 
 def _figures(
-    candidates: "Candidates", codes: "ViewCodeSet", kept: list[int], card: "Mapping[str, object]"
+    candidates: "Candidates", codes: "ViewCodeSet", kept: list[int], kinds: str, card: "Mapping[str, object]"
 ) -> dict[str, float | int | str]:
     import numpy as np
 
+    kind = kinds.replace(" ", "_")
     spread, errors = candidates.azimuth_std[kept], card.get("figures", {})
     figures: dict[str, float | int | str] = {
         "codes": len(kept),
-        "body_types": ", ".join(codes.shapes) or "not told apart",
+        f"{kind}s": ", ".join(codes.shapes) or "not told apart",
         "codes_of_an_object": codes.views,
-        "azimuth_bins": 12 - len(codes.missing_bins),
+        "azimuth_bins": f"{codes.bins.count - len(codes.missing_bins)} of {codes.bins.count}",
         "azimuth_std_median": round(float(np.median(spread)), 2),
         "azimuth_std_max": round(float(spread.max()), 2),
         "flip_share": round(float(candidates.flip_share[kept].mean()), 4),
         "colour_error": round(float(candidates.colour_error[kept].mean()), 4),
     }
     if codes.shapes != ("",):
-        figures["body_type_share"] = round(float(candidates.shape[kept].max(1).mean()), 4)
+        figures[f"{kind}_share"] = round(float(candidates.shape[kept].max(1).mean()), 4)
     if isinstance(errors, dict) and "azimuth_median_error" in errors:
         figures["annotator_azimuth_median_error"] = float(errors["azimuth_median_error"])
     return figures

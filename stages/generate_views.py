@@ -126,7 +126,7 @@ def _write_sheet(out: Writer[ViewSet], codes: "ViewCodeSet", objects: int) -> No
 
     images = ShardReader(out.path / "shards").read("image", 0, objects * codes.views)
     grid = images.reshape(objects, codes.views, *images.shape[1:]).swapaxes(0, 1)
-    Image.fromarray(code_sheet(grid, codes.codes[: codes.views])).save(out.path / "sheet.png")
+    Image.fromarray(code_sheet(grid, codes.codes[: codes.views], codes.bins)).save(out.path / "sheet.png")
 
 
 command = stage_command(

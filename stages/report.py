@@ -94,7 +94,7 @@ def _views_section(config: Config, views: ViewCodes, view_set: ViewSet) -> "Sect
     shown = min(config.num_objects, objects)
     images = _rows(view_set, "image", np.arange(shown * codes.views))
     table = [
-        [str(code.id), code.shape, str(code.bin), f"{code.azimuth:.0f}", f"{code.azimuth_std:.1f}", code.how]
+        [str(code.id), code.shape, str(code.bin), f"{codes.bins.signed(code.azimuth):.0f}", f"{code.azimuth_std:.1f}", code.how]
         for code in codes.codes
     ]
     shapes = f", one of {len(codes.shapes)} groups of codes for each object" if len(codes.shapes) > 1 else ""

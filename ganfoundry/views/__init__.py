@@ -1,12 +1,7 @@
 """Viewpoint codes: the styles of a generator's early layers as cameras (GANverse3D, section 3.1)."""
 
-from ganfoundry.views.codes import (
-    BINS,
-    ViewCode,
-    ViewCodeSet,
-    azimuth_bin,
-    early_layers,
-)
+from ganfoundry.views.bins import ALL_AROUND, AzimuthBins
+from ganfoundry.views.codes import ViewCode, ViewCodeSet, early_layers
 from ganfoundry.views.proposal import (
     Candidates,
     PoseEstimates,
@@ -16,12 +11,12 @@ from ganfoundry.views.proposal import (
 from ganfoundry.views.selection import choose_codes, choose_shapes, shortlist
 
 __all__ = [
-    "BINS",
+    "ALL_AROUND",
+    "AzimuthBins",
     "Candidates",
     "PoseEstimates",
     "ViewCode",
     "ViewCodeSet",
-    "azimuth_bin",
     "choose_codes",
     "choose_shapes",
     "early_layers",

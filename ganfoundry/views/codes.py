@@ -22,9 +22,7 @@ from safetensors.numpy import load, save
 
 from ganfoundry.errors import InputError
 from ganfoundry.gan.generator import StyleSynthesis
-
-BINS: Final = 12
-"""Azimuth bins of 30 degrees; bin k holds [30 k - 15, 30 k + 15)."""
+from ganfoundry.views.bins import ALL_AROUND, AzimuthBins
 
 HOW: Final = ("hand", "proposed and confirmed", "proposed")
 """How a code came by its bin."""
@@ -32,11 +30,6 @@ HOW: Final = ("hand", "proposed and confirmed", "proposed")
 _FORMAT: Final = "ganfoundry view codes 2"
 _VIEW_BANDWIDTH: Final = 4.01  # cycles per image side; 8 px hold 4
 _LARGEST_FILE: Final = 64 * 2**20
-
-
-def azimuth_bin(azimuth: ArrayLike) -> NDArray[np.int64]:
-    """Bin 0 .. 11 of azimuths in degrees (any shape)."""
-    return (np.floor((np.asarray(azimuth, np.float64) + 15) / 30) % BINS).astype(np.int64)
 
 
 def early_layers(synthesis: StyleSynthesis, prefixes: Iterable[str] = ()) -> tuple[str, ...]:
@@ -84,7 +77,7 @@ class ViewCode:
     id : int
         Row of `ViewCodeSet.w`.
     bin : int
-        Azimuth bin 0 .. 11.
+        Azimuth bin, a number of `ViewCodeSet.bins`.
     azimuth, azimuth_std : float
         Circular mean and standard deviation over contents, degrees.
     elevation, distance : float
@@ -124,6 +117,8 @@ class ViewCodeSet:
         The generator whose latents these are.
     truncation : float
         Truncation psi of the view latents, already applied to `w`.
+    bins : AzimuthBins
+        Over the range of azimuths that the class is seen from.
     """
 
     codes: tuple[ViewCode, ...]
@@ -131,6 +126,7 @@ class ViewCodeSet:
     layers: tuple[str, ...]
     generator_sha256: str
     truncation: float
+    bins: AzimuthBins = ALL_AROUND
 
     def __post_init__(self) -> None:
         if self.w.ndim != 2 or len(self.w) != len(self.codes) or not len(self.codes):
@@ -138,10 +134,9 @@ class ViewCodeSet:
         if [code.id for code in self.codes] != list(range(len(self.codes))):
             raise InputError("the ids of viewpoint codes must be 0, 1, 2, ... in order")
         for code in self.codes:
-            if not 0 <= code.bin < BINS or code.how not in HOW:
-                raise InputError(
-                    f"viewpoint code {code.id} has the bin {code.bin} (0 to 11) and how={code.how!r} {HOW}"
-                )
+            if not 0 <= code.bin < self.bins.count or code.how not in HOW:
+                bins = f"0 to {self.bins.count - 1}"
+                raise InputError(f"viewpoint code {code.id} has the bin {code.bin} ({bins}) and how={code.how!r} {HOW}")
         counts = Counter(code.shape for code in self.codes)
         blocks = [name for name in self.shapes for _ in range(self.views)]
         if len(set(counts.values())) > 1 or [code.shape for code in self.codes] != blocks:
@@ -175,7 +170,7 @@ class ViewCodeSet:
     def missing_bins(self) -> tuple[int, ...]:
         """Azimuth bins that some shape has no code in."""
         seen = {(code.shape, code.bin) for code in self.codes}
-        return tuple(k for k in range(BINS) if any((shape, k) not in seen for shape in self.shapes))
+        return tuple(k for k in range(self.bins.count) if any((shape, k) not in seen for shape in self.shapes))
 
     def check_generator(self, sha256: str, layer_names: Sequence[str], w_dim: int) -> None:
         """Refuse a generator that these codes do not belong to.
@@ -206,6 +201,7 @@ class ViewCodeSet:
             "generator_sha256": self.generator_sha256,
             "truncation": self.truncation,
             "layers": list(self.layers),
+            "bins": asdict(self.bins),
             "latents_sha256": hashlib.sha256(payload).hexdigest(),
             "codes": [asdict(code) for code in self.codes],
         }
@@ -242,6 +238,7 @@ class ViewCodeSet:
                 layers=tuple(table["layers"]),
                 generator_sha256=str(table["generator_sha256"]),
                 truncation=float(table["truncation"]),
+                bins=AzimuthBins(**table.get("bins", {})),  # codes of cars were written without
             )
         except (KeyError, TypeError, ValueError, SafetensorError) as error:
             if isinstance(error, InputError):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ganfoundry.metrics import angle_difference, circular_mean, circular_std
-from ganfoundry.views.codes import azimuth_bin
+from ganfoundry.views.bins import ALL_AROUND, AzimuthBins
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ class ViewConsistency:
     flip_share : 0 to 1
         Images more than 90 degrees from the mean.
     bin : int
-        Azimuth bin of the mean.
+        Azimuth bin of the mean; -1 outside all.
     """
 
     azimuth: Floats
@@ -33,7 +33,7 @@ class ViewConsistency:
     bin: NDArray[np.int64]
 
 
-def view_consistency(azimuth: ArrayLike) -> ViewConsistency:
+def view_consistency(azimuth: ArrayLike, bins: AzimuthBins = ALL_AROUND) -> ViewConsistency:
     """Summarise azimuths (contents, views) in degrees."""
     table = np.asarray(azimuth, np.float64)
     mean = np.nan_to_num(np.asarray(circular_mean(table, axis=0)))
@@ -41,7 +41,7 @@ def view_consistency(azimuth: ArrayLike) -> ViewConsistency:
         azimuth=mean,
         azimuth_std=np.asarray(circular_std(table, axis=0)),
         flip_share=(np.abs(angle_difference(table, mean[None])) > 90).mean(0),
-        bin=azimuth_bin(mean),
+        bin=bins.of(mean),
     )
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ganfoundry.errors import InputError
 from ganfoundry.metrics import angle_difference, circular_mean, circular_std
-from ganfoundry.views.codes import BINS, HOW, ViewCode, azimuth_bin
+from ganfoundry.views.bins import ALL_AROUND, AzimuthBins
+from ganfoundry.views.codes import HOW, ViewCode
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ CANDIDATES_AT_A_TIME = 16
 
 @dataclass(frozen=True)
 class Candidates:
-    """Statistics of candidate view latents over contents, each (n,) float64 but for the last.
+    """Statistics of candidate view latents over contents, each (n,) float64 but for the last two.
 
     Attributes
     ----------
@@ -76,6 +77,8 @@ class Candidates:
         Mean distance of an object's colour to its median colour over all candidates.
     shape : (n, K)
         Mean probability of each kind of shape.
+    bins : AzimuthBins
+        Over the range of azimuths that the class is seen from.
     """
 
     azimuth: NDArray[np.float64]
@@ -88,12 +91,18 @@ class Candidates:
     quality: NDArray[np.float64]
     colour_error: NDArray[np.float64]
     shape: NDArray[np.float64]
+    bins: AzimuthBins = ALL_AROUND
 
     def __len__(self) -> int:
         return len(self.azimuth)
 
+    @property
+    def bin(self) -> NDArray[np.int64]:
+        """Azimuth bin of each, (n,); -1 outside all."""
+        return self.bins.of(self.azimuth)
+
     @classmethod
-    def measure(cls, estimates: list[PoseEstimates]) -> Self:
+    def measure(cls, estimates: list[PoseEstimates], bins: AzimuthBins = ALL_AROUND) -> Self:
         """Summarise one list entry for each candidate, all over the same contents."""
         colour = np.array([e.colour for e in estimates], np.float64)
         azimuth = np.nan_to_num(np.array([circular_mean(e.azimuth) for e in estimates]))  # nan: no direction at all
@@ -110,6 +119,7 @@ class Candidates:
             quality=np.array([np.mean(e.quality) for e in estimates], np.float64),
             colour_error=np.linalg.norm(colour - np.median(colour, axis=0), axis=2).mean(1),
             shape=np.array([np.mean(e.shape, axis=0) for e in estimates], np.float64),
+            bins=bins,
         )
 
     def cost(self, elevation: float | None = None) -> NDArray[np.float64]:
@@ -168,23 +178,24 @@ def make_codes(
     Raises
     ------
     InputError
-        If `bins` names a code that does not exist, a bin outside 0 .. 11, or leaves a bin of a shape empty.
+        If `bins` names a code that does not exist, a bin that there is not, or leaves a bin of a shape empty.
     """
     total, views = sum(len(rows) for rows in chosen.values()), len(next(iter(chosen.values())))
     given = dict(bins or {})
-    _check_bins(given, total)
+    count = candidates.bins.count
+    _check_bins(given, total, count)
     dropped = {code % views for code, k in given.items() if k == -1}
     codes: list[ViewCode] = []
     kept: list[int] = []
     for number, (shape, rows) in enumerate(chosen.items()):
-        proposed = azimuth_bin(candidates.azimuth[list(rows)])
+        proposed = candidates.bin[list(rows)]
         labelled = []
         for place in sorted(set(range(views)) - dropped):
             old = number * views + place
             k = given.get(old, int(proposed[place]))
             how = "hand" if k != proposed[place] else "proposed and confirmed" if confirmed or old in given else HOW[-1]
             labelled.append((k, rows[place], how))
-        missing = sorted(set(range(BINS)) - {k for k, _, _ in labelled})
+        missing = sorted(set(range(count)) - {k for k, _, _ in labelled})
         if missing:
             of = f" of {shape}" if shape else ""
             raise InputError(
@@ -196,13 +207,13 @@ def make_codes(
     return tuple(codes), kept
 
 
-def _check_bins(bins: Mapping[int, int], total: int) -> None:
+def _check_bins(bins: Mapping[int, int], total: int, count: int) -> None:
     unknown = sorted(set(bins) - set(range(total)))
     if unknown:
         raise InputError(f"the bins file names the codes {unknown}; the codes are 0 to {total - 1}")
-    wrong = {code: k for code, k in bins.items() if not -1 <= k < BINS}
+    wrong = {code: k for code, k in bins.items() if not -1 <= k < count}
     if wrong:
-        raise InputError(f"the bins file gives {wrong}; a bin is 0 to 11, or -1 to drop the code")
+        raise InputError(f"the bins file gives {wrong}; a bin is 0 to {count - 1}, or -1 to drop the code")
 
 
 def _describe(candidates: Candidates, new: int, k: int, candidate: int, how: str, shape: str) -> ViewCode:

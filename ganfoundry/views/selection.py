@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ganfoundry.errors import RunError
 from ganfoundry.metrics import angle_difference
-from ganfoundry.views.codes import BINS, azimuth_bin
 from ganfoundry.views.proposal import Candidates
 
 Rows = NDArray[np.int64]
@@ -56,19 +55,22 @@ def choose_codes(
         If a bin stays empty.
     """
     usable = _usable(candidates, shape, largest_std)
-    empty = sorted(set(range(BINS)) - set(azimuth_bin(candidates.azimuth[usable]).tolist()))
+    bins, cost = candidates.bin, _cost(candidates, shape, elevation)
+    empty = sorted(set(range(candidates.bins.count)) - set(bins[usable].tolist()))
     if empty:
-        names = ", ".join(f"{k} ({30 * k - 15} to {30 * k + 15} degrees)" for k in empty)
+        names = ", ".join(candidates.bins.name(k) for k in empty)
         raise RunError(
             f"no consistent viewpoint code among {len(candidates)} candidates for the azimuth bins {names}; "
             "raise --num-candidates or --largest-std, or train the generator longer"
         )
-    bins, cost = azimuth_bin(candidates.azimuth), _cost(candidates, shape, elevation)
     chosen: list[int] = []
-    for k in range(BINS):
+    for k in range(candidates.bins.count):
         pool = np.flatnonzero((bins == k) & usable)
         picks = _pick(pool[np.argsort(cost[pool], kind="stable")], candidates.azimuth, per_bin)
-        chosen += sorted(picks, key=lambda i: angle_difference(candidates.azimuth[i], 30 * k))
+        chosen += sorted(
+            picks,
+            key=lambda i: angle_difference(candidates.azimuth[i], candidates.bins.first + candidates.bins.width * k),
+        )
     return chosen
 
 
@@ -103,9 +105,8 @@ def choose_shapes(
     """
     found: dict[int, list[int]] = {}
     lacking = []
-    bins = azimuth_bin(candidates.azimuth)
     for shape, name in enumerate(names):
-        counts = np.bincount(bins[_usable(candidates, shape, largest_std)], minlength=BINS)
+        counts = np.bincount(candidates.bin[_usable(candidates, shape, largest_std)], minlength=candidates.bins.count)
         if counts.min() >= per_bin:
             found[shape] = choose_codes(candidates, per_bin, shape=shape, elevation=elevation, largest_std=largest_std)
         else:
@@ -128,24 +129,23 @@ def shortlist(candidates: Candidates, per_cell: int, *, shapes: bool, largest_st
     per_cell : int
         Candidates of each bin (and shape).
     """
-    bins = azimuth_bin(candidates.azimuth)
     kept: list[int] = []
     for shape in range(candidates.shape.shape[1]) if shapes else (None,):
         usable, cost = _usable(candidates, shape, largest_std), _cost(candidates, shape, None)
-        for k in range(BINS):
-            pool = np.flatnonzero((bins == k) & usable)
+        for k in range(candidates.bins.count):
+            pool = np.flatnonzero((candidates.bin == k) & usable)
             kept += pool[np.argsort(cost[pool], kind="stable")][:per_cell].tolist()
     return np.unique(np.array(kept, np.int64))
 
 
 def _usable(candidates: Candidates, shape: int | None, largest_std: float) -> NDArray[np.bool_]:
-    steady = candidates.azimuth_std <= largest_std
+    steady = (candidates.azimuth_std <= largest_std) & (candidates.bin >= 0)
     return steady if shape is None else steady & (candidates.shape.argmax(1) == shape)
 
 
 def _cost(candidates: Candidates, shape: int | None, elevation: float | None) -> NDArray[np.float64]:
-    off_centre = np.abs(angle_difference(candidates.azimuth, 30.0 * azimuth_bin(candidates.azimuth)))
-    cost = candidates.cost(elevation) + _BORDER_COST * (off_centre > 15 - _BORDER)
+    near_border = candidates.bins.off_centre(candidates.azimuth) > candidates.bins.width / 2 - _BORDER
+    cost = candidates.cost(elevation) + _BORDER_COST * near_border
     return cost if shape is None else cost + _SHAPE_COST * (1 - candidates.shape[:, shape])
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ganfoundry.pictures import grid
+from ganfoundry.views.bins import ALL_AROUND, AzimuthBins
 from ganfoundry.views.codes import ViewCode
 
 Pixels = NDArray[np.uint8]
@@ -16,22 +17,23 @@ _LABEL_WIDTH = 118
 
 
 def compass(azimuth: float, size: int) -> Pixels:
-    """Car from above, its front towards the reader, and the camera that looks at it: (size, size, 3) uint8.
+    """Object from above, its nose towards the reader, and the camera that looks at it: (size, size, 3) uint8.
 
-    Azimuth 0 stands below (sees the front), 90 at the right (sees the car's left side).
+    Azimuth 0 stands below (sees the front), 90 at the right (sees the object's left side).
     """
     big = size * 4
     canvas = Image.new("RGB", (big, big), "white")
     draw = ImageDraw.Draw(canvas)
-    middle = big / 2
-    half_width, half_length = big * 0.11, big * 0.22
-    draw.rounded_rectangle(
-        (middle - half_width, middle - half_length, middle + half_width, middle + half_length), big * 0.05, "#b9c3d0"
-    )
-    draw.rectangle(
-        (middle - half_width * 0.8, middle + half_length * 0.25, middle + half_width * 0.8, middle + half_length * 0.5),
+    middle, radius, nose = big / 2, big * 0.16, big * 0.25
+    draw.polygon(
+        (
+            (middle - radius * 0.6, middle + radius * 0.7),
+            (middle + radius * 0.6, middle + radius * 0.7),
+            (middle, middle + nose),
+        ),
         "#33465c",
     )
+    draw.ellipse((middle - radius, middle - radius, middle + radius, middle + radius), "#b9c3d0")
     a = math.radians(azimuth)
     x, y = math.sin(a), math.cos(a)
     tip, tail = big * 0.29, big * 0.47
@@ -50,13 +52,15 @@ def compass(azimuth: float, size: int) -> Pixels:
     return np.asarray(canvas.resize((size, size), Image.Resampling.LANCZOS))
 
 
-def code_sheet(images: Pixels, codes: Sequence[ViewCode], *, scale: int = 1) -> Pixels:
+def code_sheet(images: Pixels, codes: Sequence[ViewCode], bins: AzimuthBins = ALL_AROUND, *, scale: int = 1) -> Pixels:
     """Rows of images with the code's number, bin, angles and an arrow in front.
 
     Parameters
     ----------
     images : (codes, contents, R, R, 3) uint8
     codes : viewpoint codes, one a row
+    bins : AzimuthBins
+        Of the codes.
     scale : int
         Magnification of the images.
     """
@@ -68,11 +72,11 @@ def code_sheet(images: Pixels, codes: Sequence[ViewCode], *, scale: int = 1) -> 
     margin = np.full((picture.shape[0], _LABEL_WIDTH, 3), 255, np.uint8)
     for row, code in enumerate(codes):
         top = row * (height + 2)
-        margin[top : top + height] = _row_label(code, height)
+        margin[top : top + height] = _row_label(code, bins, height)
     return np.concatenate([margin, picture], 1)
 
 
-def _row_label(code: ViewCode, height: int) -> Pixels:
+def _row_label(code: ViewCode, bins: AzimuthBins, height: int) -> Pixels:
     strip = Image.new("RGB", (_LABEL_WIDTH, height), "white")
     draw = ImageDraw.Draw(strip)
     size = min(56, height)
@@ -80,7 +84,7 @@ def _row_label(code: ViewCode, height: int) -> Pixels:
     lines = (
         f"code {code.id}",
         f"bin {code.bin}",
-        f"{code.azimuth:.0f} ± {code.azimuth_std:.1f}",
+        f"{bins.signed(code.azimuth):.0f} ± {code.azimuth_std:.1f}",
         f"el {code.elevation:.0f}",
     )
     for number, line in enumerate(lines):

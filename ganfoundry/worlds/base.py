@@ -80,6 +80,16 @@ class World(Protocol):
         """Kinds of objects within the class."""
         ...
 
+    @property
+    def body_type_name(self) -> str:
+        """What such a kind is called: "body type", "hair style"."""
+        ...
+
+    @property
+    def azimuths(self) -> tuple[float, float]:
+        """Range of azimuths that the objects are seen from, degrees; (0, 360) is all around."""
+        ...
+
     def render(self, seed: int, resolution: int = 64, *, camera: Camera | None = None, supersample: int = 2) -> Sample:
         """One object in the middle of the image."""
         ...

@@ -24,6 +24,8 @@ class CarWorld:
 
     schema: PartSchema = CAR_SCHEMA
     body_types: tuple[str, ...] = tuple(BODY_TYPES)
+    body_type_name = "body type"
+    azimuths = (0.0, 360.0)
 
     def design(self, seed: int, body_type: str | None = None) -> CarDesign:
         """The design of a seed, optionally of a given body type (then another car than the seed's own)."""

@@ -21,7 +21,7 @@ from ganfoundry.worlds.drawing import Placed, assemble, interpolate, observe, to
 from ganfoundry.worlds.face import Face, build_face, face_attributes
 from ganfoundry.worlds.face_data import load_head
 from ganfoundry.worlds.face_design import HAIR_STYLES, FaceDesign, sample_design
-from ganfoundry.worlds.face_look import sample_background, sample_camera, sample_light, sample_scene
+from ganfoundry.worlds.face_look import YAW, sample_background, sample_camera, sample_light, sample_scene
 from ganfoundry.worlds.face_parts import FACE_SCHEMA, KEYPOINTS
 from ganfoundry.worlds.look import stream
 from ganfoundry.worlds.shading import Background, DirectionalLight, draw_background
@@ -36,6 +36,8 @@ class FaceWorld:
 
     schema: PartSchema = FACE_SCHEMA
     body_types: tuple[str, ...] = tuple(HAIR_STYLES)
+    body_type_name = "hair style"
+    azimuths = (-YAW, YAW)
 
     def design(self, seed: int, body_type: str | None = None) -> FaceDesign:
         """The design of a seed, optionally with a given hair style on the same person."""

@@ -1,10 +1,13 @@
+import pickle  # noqa: TID251  what workers are sent
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan.checkpoints import load_gan
-from ganfoundry.views import PoseEstimates, ViewCodeSet, azimuth_bin, search
+from ganfoundry.views import ALL_AROUND, AzimuthBins, PoseEstimates, ViewCodeSet, search
 from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator import Annotator as Network
 from pipeline.artifacts import Writer
@@ -66,9 +69,9 @@ def test_proposed_codes_cover_all_bins(tmp_path, gan, annotator, turning):
     codes.check_generator(loaded.sha256, loaded.generator.synthesis.layer_names, 8)
     assert codes.missing_bins == ()
     assert [code.bin for code in codes.codes] == list(range(12))
-    assert all(code.bin == azimuth_bin(code.azimuth) and code.how == "proposed" for code in codes.codes)
+    assert all(code.bin == ALL_AROUND.of(code.azimuth) and code.how == "proposed" for code in codes.codes)
     assert {code.elevation for code in codes.codes} == {9.0}
-    assert out.figures["azimuth_bins"] == 12
+    assert out.figures["azimuth_bins"] == "12 of 12"
     assert sum(len(images) for images in turning) == 3 * (110 + 36)  # all, then three of every bin
     assert turning[0].shape[1:] == (32, 32, 3)
     assert out.figures["body_types"] == "not told apart"
@@ -109,6 +112,48 @@ def test_body_types_have_codes_of_their_own(tmp_path, gan, annotator, turning):
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [
         f"sheet-{name}.png" for name in sorted(BODY_TYPES[:2])
     ]
+
+
+def test_faces_have_bins_of_their_range_and_hair_styles(tmp_path, gan, monkeypatch):
+    annotator = tiny_annotator(tmp_path / "annotator", world="faces")
+    styles = get_world("faces").body_types
+
+    def estimate(network, images):
+        number = np.repeat(np.arange(len(images) // 3), 3) + 5 * (len(images) % 16)
+        azimuth = (number * 37.0) % 140 - 70 + images[:, 0, 0, 0] / 255
+        ones = np.ones(len(images))
+        shape = np.eye(len(styles))[np.zeros(len(images), int)]
+        return PoseEstimates(azimuth % 360, ones, ones, ones, ones, ones, shape, np.zeros((len(images), 3)))
+
+    monkeypatch.setattr(search, "estimate_pose", estimate)
+    out = annotate(tmp_path / "out", gan, annotator, shapes=1)
+    codes = ViewCodeSet.load(tmp_path / "out")
+    assert codes.bins == AzimuthBins(-60, 15, 9)
+    assert (codes.missing_bins, codes.shapes) == ((), styles[:1])
+    assert [code.bin for code in codes.codes] == list(range(9))
+    assert (out.figures["hair_styles"], out.figures["azimuth_bins"]) == (styles[0], "9 of 9")
+    assert "body_types" not in out.figures
+
+
+def test_any_number_of_workers_finds_the_same_codes(tmp_path, gan, annotator, monkeypatch):
+    """The networks are random: every candidate counts, whatever its bin."""
+    monkeypatch.setattr(search, "TASK_CANDIDATES", 7)
+    networks = search.Networks.of(load_gan(gan.path), annotator.path)
+    config = search.SearchConfig(num_candidates=30, num_contents=3, shapes=0)
+    layers = ("b4.conv1", "b8.conv0")
+    monkeypatch.setattr(search, "_choose", lambda config, candidates, names: {"": list(range(len(candidates)))})
+
+    def backwards(function, tasks, label):
+        """What two workers may do: each task from its pickle, the last first."""
+        return [(k, function(pickle.loads(pickle.dumps(tasks[k])))) for k in reversed(range(len(tasks)))]
+
+    one, two = (search.search_codes(networks, layers, config, mapped) for mapped in (search.serial, backwards))
+    assert one.w.equal(two.w)
+    for name, value in vars(one.candidates).items():
+        np.testing.assert_array_equal(value, getattr(two.candidates, name))
+    with patch.object(search, "TASK_CANDIDATES", 64):
+        whole = search.search_codes(networks, layers, config)
+    np.testing.assert_allclose(whole.candidates.azimuth, one.candidates.azimuth, atol=0.1)
 
 
 def test_a_generator_without_views_says_which_bins_are_empty(tmp_path, gan, annotator, monkeypatch):

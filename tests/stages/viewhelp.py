@@ -5,12 +5,14 @@ import torch
 
 from ganfoundry.gan.checkpoints import load_gan, save_gan
 from ganfoundry.gan.stylegan2 import Generator, GeneratorConfig
-from ganfoundry.views import BINS, ViewCode, ViewCodeSet, early_layers
+from ganfoundry.views import ALL_AROUND, ViewCode, ViewCodeSet, early_layers
 from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator import Annotator, AnnotatorNet
 from ganfoundry.worlds.annotator_data import annotator_config
 from pipeline.artifacts import Annotator as AnnotatorFolder
 from pipeline.artifacts import Gan, ViewCodes
+
+BINS = ALL_AROUND.count
 
 
 def tiny_gan(folder, seed=0):
@@ -22,10 +24,10 @@ def tiny_gan(folder, seed=0):
     return Gan(folder)
 
 
-def tiny_annotator(folder, seed=0):
+def tiny_annotator(folder, seed=0, world="cars"):
     """An annotator that has learnt nothing."""
     torch.manual_seed(seed)
-    net = AnnotatorNet(annotator_config(get_world("cars"), "cars", 64, 11.0))
+    net = AnnotatorNet(annotator_config(get_world(world), world, 64, 11.0))
     Annotator(net, {"name": "tiny-annotator", "figures": {"miou_fine": 0.01}}).save(folder)
     return AnnotatorFolder(folder)
 

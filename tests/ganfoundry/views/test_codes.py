@@ -7,12 +7,14 @@ import pytest
 from ganfoundry.errors import InputError
 from ganfoundry.gan.stylegan2 import GeneratorConfig, SynthesisNetwork
 from ganfoundry.views import (
-    BINS,
+    ALL_AROUND,
+    AzimuthBins,
     ViewCode,
     ViewCodeSet,
-    azimuth_bin,
     early_layers,
 )
+
+BINS = ALL_AROUND.count
 
 LAYERS = ("b4.conv1", "b4.torgb", "b8.conv0", "b8.conv1", "b8.torgb", "b16.conv0", "b16.conv1", "b16.torgb")
 
@@ -26,11 +28,6 @@ def code(index, bin=None):
 def codes():
     w = np.random.default_rng(0).standard_normal((BINS, 16)).astype(np.float32)
     return ViewCodeSet(tuple(code(i) for i in range(BINS)), w, LAYERS[:5], "ab" * 32, 0.7)
-
-
-def test_bins_follow_the_convention():
-    assert azimuth_bin([0, 14.9, 15, 344.9, 345, 359.9, -15, -15.1, 720]).tolist() == [0, 0, 1, 11, 0, 0, 0, 11, 0]
-    assert azimuth_bin(30 * np.arange(BINS)).tolist() == list(range(BINS))
 
 
 def test_early_layers_share_the_w_of_the_convolutions_up_to_8_px():
@@ -116,6 +113,23 @@ def test_objects_take_the_shapes_in_turn(codes):
     mixed = tuple(replace(code(i % BINS), id=i, shape="van" if i % 2 else "coupe") for i in range(2 * BINS))
     with pytest.raises(InputError, match="shape by shape"):
         replace(both, codes=mixed)
+
+
+def test_bins_are_stored(codes, tmp_path):
+    faces = replace(codes, codes=tuple(code(i, bin=i % 9) for i in range(BINS)), bins=AzimuthBins(-60, 15, 9))
+    faces.save(tmp_path)
+    assert ViewCodeSet.load(tmp_path).bins == faces.bins
+    assert faces.missing_bins == ()
+    with pytest.raises(InputError, match=r"bin 9 \(0 to 8\)"):
+        replace(codes, bins=faces.bins)
+    table = json.loads((tmp_path / "codes.json").read_text())
+    del table["bins"]  # as cars' were written at first
+    (tmp_path / "codes.json").write_text(json.dumps(table))
+    assert ViewCodeSet.load(tmp_path).bins == ALL_AROUND
+    table["bins"] = {"width": 7}
+    (tmp_path / "codes.json").write_text(json.dumps(table))
+    with pytest.raises(InputError, match="not part of a circle"):
+        ViewCodeSet.load(tmp_path)
 
 
 def test_missing_bins(codes):

@@ -3,9 +3,11 @@ import pytest
 
 from ganfoundry.errors import InputError
 from ganfoundry.metrics import angle_difference
-from ganfoundry.views import BINS, Candidates, choose_codes, make_codes, measure_candidates
+from ganfoundry.views import ALL_AROUND, Candidates, choose_codes, make_codes, measure_candidates
 from ganfoundry.views.proposal import CANDIDATES_AT_A_TIME
 from tests.ganfoundry.views.posehelp import CONTENTS, fake_images, measured, pose, read_pose
+
+BINS = ALL_AROUND.count
 
 
 def test_measured_statistics_are_those_of_the_estimates():

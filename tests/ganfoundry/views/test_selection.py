@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from ganfoundry.errors import RunError
-from ganfoundry.views import BINS, Candidates, azimuth_bin, choose_codes, choose_shapes, shortlist
+from ganfoundry.views import ALL_AROUND, Candidates, choose_codes, choose_shapes, shortlist
 from tests.ganfoundry.views.posehelp import measured, pose
+
+BINS = ALL_AROUND.count
 
 NAMES = ("van", "coupe", "pickup")
 
@@ -19,7 +21,7 @@ def test_known_codes_are_found():
     chosen = choose_codes(candidates, 2)
     assert len(chosen) == 2 * BINS
     assert set(planted) <= set(chosen)
-    assert np.all(np.diff(azimuth_bin(candidates.azimuth[chosen])) >= 0)
+    assert np.all(np.diff(ALL_AROUND.of(candidates.azimuth[chosen])) >= 0)
     assert set(planted) <= set(shortlist(candidates, 1, shapes=False).tolist())
 
 
