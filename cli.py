@@ -13,6 +13,8 @@ STAGES = {
     "generate-views": ("stages.generate_views", "Render every object from every viewpoint code."),
     "filter-views": ("stages.filter_views", "Keep images of exactly one large object, with its mask."),
     "annotate-parts": ("stages.annotate_parts", "Label the parts of a few generated images."),
+    "export-labels": ("stages.export_labels", "Give samples to labelme, COCO, Label Studio or CVAT."),
+    "import-labels": ("stages.import_labels", "Bring labels back from them, checked; photos too."),
     "train-interpreter": ("stages.train_interpreter", "Train the Style Interpreter on the labelled images."),
     "synthesize": ("stages.synthesize", "Synthesise labelled images, the most uncertain dropped."),
     "export": ("stages.export", "Write the labelled set as one HDF5 file and as COCO."),

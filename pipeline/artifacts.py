@@ -161,8 +161,18 @@ class Labels(Artifact):
 
     kind = "labels"
     title = "labelled images"
-    made_by = ("annotate-parts",)
+    made_by = ("annotate-parts", "import-labels")
     payload = ("labels.json",)
+
+
+class LabelExport(Artifact):
+    """Samples given out for annotation: annotate/ is for the tool, pairs/ are the samples with their latents."""
+
+    kind = "label-export"
+    title = "samples exported for annotation"
+    made_by = ("export-labels",)
+    payload = ("annotate", "pairs")
+    main = "annotate"
 
 
 class Interpreter(Artifact):

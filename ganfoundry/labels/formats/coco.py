@@ -9,7 +9,8 @@ is drawn over the larger (a wheel over the body), of equal ones the later.
 
 CVAT writes one file of masks and polygons, annotations/instances_default.json, and one of skeletons,
 annotations/person_keypoints_default.json; all files below a folder are read together, joined by the pictures' names.
-Coordinates are taken as CVAT and others write them: (0, 0) is the corner of the top-left pixel.
+Polygons have (0, 0) at the corner of the top-left pixel. Keypoints count pixels from 0 at the centre of the first one,
+except in CVAT's files, known by the annotations' "attributes", where they are as the polygons.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ from ganfoundry.labels.formats.base import (
 from ganfoundry.labels.formats.polygons import fill, trace
 
 CVAT_FILES = ("annotations/instances_default.json", "annotations/person_keypoints_default.json")
+CENTRE = 0.5  # of the first pixel, from the image's corner
 
 
 def is_mine(content: object) -> bool:
@@ -186,12 +188,13 @@ def _points(canvas: Canvas, annotation: Mapping[str, Any], category: Mapping[str
         raise InputError(
             f"{len(values)} numbers for {len(names)} keypoints of {category['name']}; three each are needed"
         )
+    shift = 0.0 if "attributes" in annotation else CENTRE
     for index, name in enumerate(names):
         x, y, visibility = values[3 * index : 3 * index + 3]
         if visibility not in (0, 1, 2):
             raise InputError(f"keypoint {name} has the visibility {str(visibility)[:20]!r}; it must be 0, 1 or 2")
         if visibility:
-            canvas.point(name, x, y, float(visibility))
+            canvas.point(name, number(x, canvas.where) + shift, number(y, canvas.where) + shift, float(visibility))
 
 
 def write(
@@ -234,10 +237,13 @@ def write(
         for name, mask in ordered_regions(image):
             parts.append({"image_id": number_} | _area(mask, ids[name], areas, tolerance))
         if image.keypoints:
-            skeletons.append({"image_id": number_} | _skeleton(image.keypoints, keypoints, len(classes)))
+            shift = 0.0 if cvat else CENTRE
+            skeletons.append({"image_id": number_} | _skeleton(image.keypoints, keypoints, len(classes), shift))
     categories = [{"id": ids[name], "name": name, "supercategory": "part"} for name in classes[1:]]
     skeleton = [{"id": len(classes), "name": thing, "supercategory": "", "keypoints": list(keypoints), "skeleton": []}]
     if cvat:
+        for annotation in parts + skeletons:
+            annotation["attributes"] = {"occluded": False}
         _write(folder / CVAT_FILES[0], table, categories, parts)
         if keypoints:
             _write(folder / CVAT_FILES[1], table, skeleton, skeletons)
@@ -260,12 +266,12 @@ def _area(mask: NDArray[np.bool_], category: int, areas: Areas, tolerance: float
     annotation = mask_annotation(mask, category)
     if areas == "polygons":
         annotation["segmentation"] = [polygon.ravel().tolist() for polygon in trace(mask, tolerance)]
-    return annotation | {"attributes": {"occluded": False}}
+    return annotation
 
 
-def _skeleton(points: Keypoints, names: Sequence[str], category: int) -> dict[str, Any]:
-    rows = [points.get(name, (0.0, 0.0, 0.0)) for name in names]
-    rows = [row if row[2] else (0.0, 0.0, 0.0) for row in rows]
+def _skeleton(points: Keypoints, names: Sequence[str], category: int, shift: float) -> dict[str, Any]:
+    found = [points.get(name, (0.0, 0.0, 0.0)) for name in names]
+    rows = [(x - shift, y - shift, seen) if seen else (0.0, 0.0, 0.0) for x, y, seen in found]
     seen = np.array([row[:2] for row in rows if row[2]] or [(0.0, 0.0)])
     low, extent = seen.min(0).tolist(), np.ptp(seen, axis=0).tolist()
     return {
@@ -276,5 +282,4 @@ def _skeleton(points: Keypoints, names: Sequence[str], category: int) -> dict[st
         "iscrowd": 0,
         "keypoints": [value if axis < 2 else int(value) for row in rows for axis, value in enumerate(row)],
         "num_keypoints": sum(row[2] > 0 for row in rows),
-        "attributes": {"occluded": False},
     }
