@@ -1,0 +1,100 @@
+"""One camera for each viewpoint code, learnt together with the shapes.
+
+GANverse3D (section 3.1): a person sorts each viewpoint code into one of twelve azimuth bins, elevation is taken as 0
+and the distance as one number; from there the cameras are optimised with the network. Every image made from a code has
+its camera. Generators are not perfect cameras: each image may deviate a little, against a penalty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ganfoundry.errors import InputError
+from ganfoundry.render.cameras import Cameras
+
+BIN = 30.0  # degrees
+_SCALES = (10.0, 10.0, 0.1, 0.1)  # what 1 means: degrees, degrees, log distance, image sides
+
+
+class CameraTable(nn.Module):
+    """Cameras of codes, with small deviations of single images.
+
+    Parameters
+    ----------
+    bins : sequence of int
+        Azimuth bin 0..11 of each code.
+    num_images : int
+        Images that may deviate; 0: none.
+    distance, fov : float
+        Metres and degrees, for all codes; the distances are then optimised.
+    fixed : bool
+        Keep all cameras as they are.
+    """
+
+    def __init__(
+        self, bins: Sequence[int], num_images: int, distance: float, fov: float, *, fixed: bool = False
+    ) -> None:
+        super().__init__()
+        if not len(bins) or not all(0 <= b < 360 / BIN for b in bins):
+            raise InputError(f"azimuth bins are 0 to 11, one a code, not {list(bins)}")
+        self.distance, self.fov = distance, fov
+        # azimuth, elevation, log distance, shift x and y; of codes and of images
+        self.codes = nn.Parameter(torch.zeros(len(bins), 5), requires_grad=not fixed)
+        self.images = nn.Parameter(torch.zeros(num_images, 5), requires_grad=not fixed and num_images > 0)
+        self.register_buffer("start", torch.tensor([BIN * b for b in bins]))
+        self.register_buffer("doubt", torch.zeros(len(bins), 2))  # mean losses of the camera and of the one behind
+        self.register_buffer("scale", torch.tensor([*_SCALES, _SCALES[-1]]), persistent=False)
+
+    def parameters_of(self, codes: Tensor, images: Tensor | None = None) -> Tensor:
+        """Azimuth and elevation (degrees), log distance relative to the start, shift x and y (image sides), (N, 5)."""
+        values = self.codes[codes]
+        if images is not None and len(self.images):
+            values = values + self.images[images]
+        values = values * self.scale
+        return torch.cat([(self.start[codes] + values[:, 0])[:, None], values[:, 1:]], 1)
+
+    def forward(self, codes: Tensor, images: Tensor | None = None, *, turn: float = 0.0) -> Cameras:
+        """Cameras of rows.
+
+        Parameters
+        ----------
+        codes, images : Tensor, int64 (N,)
+        turn : float
+            Degrees added to the azimuth: 180 asks for the camera behind.
+        """
+        parameters = self.parameters_of(codes, images)
+        return cameras_of(parameters + parameters.new_tensor([turn, 0, 0, 0, 0]), self.distance, self.fov)
+
+    def deviation(self, images: Tensor) -> Tensor:
+        """Mean square of the images' deviations, in units of 10 degrees, 10 % and a tenth of the image; scalar."""
+        if not len(self.images):
+            return self.images.new_zeros(())
+        return self.images[images].square().mean()
+
+    # ------------------------------------------------------------ front or back
+
+    @torch.no_grad()
+    def observe(self, codes: Tensor, ahead: Tensor, behind: Tensor, rate: float = 0.2) -> None:
+        """Remember the losses (N,) of images under their code's camera and under the one behind it."""
+        pair = torch.stack([ahead, behind], 1)
+        for code in codes.unique():
+            mean = pair[codes == code].mean(0)
+            known = bool(self.doubt[code].sum() > 0)
+            self.doubt[code] = self.doubt[code].lerp(mean, rate) if known else mean
+
+    @torch.no_grad()
+    def turn_doubtful(self, margin: float = 0.05) -> list[int]:
+        """Turn by 180 degrees the codes whose camera behind has a loss smaller by a share `margin`; their numbers."""
+        worse = (self.doubt[:, 1] < (1 - margin) * self.doubt[:, 0]).nonzero().flatten()
+        self.start[worse] = (self.start[worse] + 180) % 360
+        self.doubt[worse] = 0
+        return [int(code) for code in worse]
+
+
+def cameras_of(parameters: Tensor, distance: float, fov: float) -> Cameras:
+    """Cameras of azimuth, elevation (degrees), log relative distance, shift x and y (N, 5)."""
+    azimuth, elevation, log_distance = parameters[:, 0], parameters[:, 1], parameters[:, 2]
+    return Cameras.from_angles(azimuth, elevation, distance * log_distance.exp(), fov, shift=parameters[:, 3:])

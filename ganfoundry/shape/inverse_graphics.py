@@ -1,0 +1,314 @@
+"""Inverse graphics from the views of a GAN: GANverse3D's training objective, and ours.
+
+Zhang et al. 2021 (arXiv:2010.09125, sections 3.2 and 4.1): a network reads shape and texture off one view of an
+object, a differentiable renderer draws them from the cameras of two views, and the pictures have to be those views.
+DatasetGAN's 3D variant adds parts, painted on the surface like a texture, and keypoints, each a distribution over the
+vertices.
+
+`ObjectiveConfig.paper()` has the published weights. The default (`ObjectiveConfig()`) differs: every view of a batch is
+drawn from the codes of every other view of its object, novel views count before the input view does, features are those
+of the generator's own discriminator instead of VGG's, and silhouettes pull from afar at the start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from ganfoundry.gan.discriminator import Discriminator
+from ganfoundry.gan.inversion.objective import discriminator_features, feature_distance
+from ganfoundry.render.cameras import Cameras
+from ganfoundry.render.renderer import Rendering, render
+from ganfoundry.shape import losses, regularisers
+from ganfoundry.shape.camera_table import CameraTable
+from ganfoundry.shape.networks import CameraGuess, InverseGraphicsNetwork, Shape, Surface
+from ganfoundry.shape.template import icosphere
+from ganfoundry.shape.uv import wrapped_texture
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Weights of the losses, and which pictures they compare.
+
+    Attributes
+    ----------
+    iou, colour, laplacian, flatness, movement, perceptual
+        GANverse3D's L_IOU, L_col, L_lap, L_flatten, L_mov and L_percept; the defaults of the first four are published.
+    parts, keypoints
+        Cross-entropy of part labels and squared distance of keypoints (image sides); no weight was published.
+    camera
+        Of the camera head against the camera table.
+    deviation
+        Of single images' cameras from their code's.
+    pull
+        Distance between mesh and mask, during the first `pull_steps` steps.
+    cross : "all" or "pairs"
+        "all": each view of a batch is drawn from each view's code; "pairs": every code draws its own view and the next.
+    input_from : int
+        Step from which a view is also drawn from its own code; before, novel views alone count.
+    perceptual_from : int
+        Step from which the perceptual loss counts.
+    perceptual_share : float
+        Share of the drawn pictures that the perceptual loss looks at; it costs as much as everything else.
+    """
+
+    iou: float = 3.0
+    colour: float = 20.0
+    laplacian: float = 5.0
+    flatness: float = 5.0
+    movement: float = 0.25
+    perceptual: float = 0.5
+    parts: float = 1.0
+    keypoints: float = 10.0
+    camera: float = 1.0
+    deviation: float = 0.1
+    pull: float = 10.0
+    pull_steps: int = 1000
+    cross: str = "all"
+    input_from: int = 500
+    perceptual_from: int = 1000
+    perceptual_share: float = 0.25
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Self:
+        """Published: IoU 3, colour 20, Laplacian 5, flatten 5, movement 2.5, perceptual 0.5 after 3,000 steps."""
+        published: dict[str, Any] = {
+            "movement": 2.5,
+            "parts": 1.0,
+            "pull": 0.0,
+            "pull_steps": 0,
+            "cross": "pairs",
+            "input_from": 0,
+            "perceptual_from": 3000,
+            "perceptual_share": 1.0,
+        }
+        return cls(**published | changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Views of some objects, `views` of each, object by object.
+
+    Attributes
+    ----------
+    images : Tensor, (N, 3, S, S) in [-1, 1]
+    masks : Tensor, (N, S, S)
+    distances : Tensor, (N, S, S)
+        See `ganfoundry.shape.multiview.distances_outside`.
+    codes, rows : Tensor, int64 (N,)
+        Viewpoint code, and row in the camera table's images.
+    parts, certainty : Tensor, (N, S, S), or None
+    keypoints : Tensor, (N, K, 3), or None
+    views : int
+    """
+
+    images: Tensor
+    masks: Tensor
+    distances: Tensor
+    codes: Tensor
+    rows: Tensor
+    parts: Tensor | None
+    certainty: Tensor | None
+    keypoints: Tensor | None
+    views: int
+
+
+class Reading(NamedTuple):
+    """What the network makes of N images."""
+
+    shape: Shape
+    surface: Surface
+    guess: CameraGuess
+
+
+class Mesh(NamedTuple):
+    """The template's constant parts, as tensors."""
+
+    faces: Tensor
+    edges: Tensor
+    edge_faces: Tensor
+    uv: Tensor
+    face_uv: Tensor
+
+    @classmethod
+    def of_level(cls, level: int) -> Self:
+        """Those of the icosphere of a level."""
+        template = icosphere(level)
+        return cls(*(torch.from_numpy(getattr(template, name)) for name in cls._fields))
+
+
+def read(network: InverseGraphicsNetwork, images: Tensor, cameras: Cameras | None, *, bf16: bool = False) -> Reading:
+    """Shapes, surfaces and cameras of images.
+
+    Parameters
+    ----------
+    network : InverseGraphicsNetwork
+    images : Tensor, (N, 3, S, S) in [-1, 1]
+    cameras : Cameras or None
+        From which the images see the objects; None: what the camera head guesses.
+    bf16 : bool
+        Convolutions in bfloat16.
+    """
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        code = network.encode(images)
+    code = code.float()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        guess, shape = network.camera(code), network.shape(code)
+    cameras = guessed_cameras(network, guess) if cameras is None else cameras
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        return Reading(shape, network.surface(images, shape, cameras), guess)
+
+
+def guessed_cameras(network: InverseGraphicsNetwork, guess: CameraGuess) -> Cameras:
+    """Cameras as the camera head reads them off the images."""
+    config = network.config
+    distance = config.distance * guess.log_distance.exp()
+    return Cameras.from_angles(guess.azimuth, guess.elevation, distance, config.fov, shift=guess.shift)
+
+
+def draw(
+    network: InverseGraphicsNetwork, mesh: Mesh, vertices: Tensor, texture: Tensor, cameras: Cameras, size: int
+) -> Rendering:
+    """Draw meshes (N, V, 3) with textures (N, C, H, W) of the template's layout."""
+    wide, uv = wrapped_texture(texture, mesh.uv)
+    return render(vertices, network.topology, cameras, size, texture=wide, uv=uv, uv_faces=mesh.face_uv)
+
+
+def cross_pairs(images: int, views: int, mode: str, own: bool) -> tuple[Tensor, Tensor]:
+    """Which image's code draws which image: source and target rows.
+
+    Parameters
+    ----------
+    images, views : int
+        Rows of a batch, `views` in a row of one object.
+    mode : "all" or "pairs"
+    own : bool
+        Whether images are drawn from their own code too.
+    """
+    first = torch.arange(images) // views * views
+    place = torch.arange(images) % views
+    offsets = range(0 if own or views == 1 else 1, views if mode == "all" else min(2, views))
+    sources = [torch.arange(images) for _ in offsets]
+    targets = [first + (place + offset) % views for offset in offsets]
+    return torch.cat(sources), torch.cat(targets)
+
+
+class Objective:
+    """The training objective on one mesh layout.
+
+    Parameters
+    ----------
+    config : ObjectiveConfig
+    level : int
+        Of the icosphere.
+    discriminator : Discriminator or None
+        Whose features the perceptual loss compares; None: no such loss.
+    """
+
+    def __init__(self, config: ObjectiveConfig, level: int, discriminator: Discriminator | None) -> None:
+        self.config, self.mesh, self.discriminator = config, Mesh.of_level(level), discriminator
+
+    def __call__(
+        self, network: InverseGraphicsNetwork, table: CameraTable, batch: Batch, step: int, *, bf16: bool = False
+    ) -> dict[str, Tensor]:
+        """Unweighted losses of a batch by name, means over its pictures; see `total`."""
+        cameras = table(batch.codes, batch.rows)
+        reading = read(network, batch.images, detached(cameras), bf16=bf16)
+        own = step >= self.config.input_from
+        sources, targets = cross_pairs(len(batch.images), batch.views, self.config.cross, own)
+        result = self._pictures(network, batch, reading, _rows(cameras, targets), sources, targets, step, bf16)
+        shape = reading.shape
+        result["laplacian"] = regularisers.laplacian(shape.displacement, self.mesh.edges)
+        result["flatness"] = regularisers.flatness(shape.vertices, self.mesh.faces, self.mesh.edge_faces)
+        result["movement"] = regularisers.movement(shape.displacement)
+        result["camera"] = camera_head_loss(reading.guess, table.parameters_of(batch.codes, batch.rows).detach())
+        result["deviation"] = table.deviation(batch.rows)
+        return result
+
+    def _pictures(
+        self,
+        network: InverseGraphicsNetwork,
+        batch: Batch,
+        reading: Reading,
+        cameras: Cameras,
+        sources: Tensor,
+        targets: Tensor,
+        step: int,
+        bf16: bool,
+    ) -> dict[str, Tensor]:
+        """Losses of the drawn pictures."""
+        config, size = self.config, batch.images.shape[-1]
+        vertices = reading.shape.vertices[sources]
+        texture = torch.cat([reading.surface.colours, reading.surface.parts], 1)[sources]
+        drawn = draw(network, self.mesh, vertices, texture, cameras, size)
+        assert drawn.image is not None
+        image, mask = drawn.image[:, :3], drawn.mask
+        target, target_mask = batch.images[targets], batch.masks[targets]
+        result = {
+            "iou": losses.silhouette_loss(mask, target_mask).mean(),
+            "colour": losses.colour_loss(image, mask, target, target_mask).mean(),
+        }
+        if batch.parts is not None and config.parts:
+            certainty = None if batch.certainty is None else batch.certainty[targets]
+            result["parts"] = losses.part_loss(drawn.image[:, 3:], mask, batch.parts[targets], certainty).mean()
+        if batch.keypoints is not None and config.keypoints:
+            points = reading.shape.keypoints[sources]
+            result["keypoints"] = losses.keypoint_loss(points, cameras, batch.keypoints[targets], size).mean()
+        if config.pull and step < config.pull_steps:
+            places = cameras.project(vertices, size)[..., :2] / size
+            distances = batch.distances[targets]
+            result["pull"] = losses.pull_loss(places, mask, target_mask, distances).mean()
+        if self.discriminator is not None and config.perceptual and step >= config.perceptual_from:
+            some = slice(0, max(1, round(config.perceptual_share * len(targets))))
+            both = torch.cat([image[some], (target * target_mask[:, None])[some]])
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                features = discriminator_features(self.discriminator, both)
+            halves = [f.float().chunk(2) for f in features]
+            result["perceptual"] = feature_distance([h[0] for h in halves], [h[1] for h in halves]).mean()
+        return result
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Weighted sum of the losses."""
+        return torch.stack([getattr(self.config, name) * value for name, value in terms.items()]).sum()
+
+    @torch.no_grad()
+    def doubt(self, network: InverseGraphicsNetwork, table: CameraTable, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Losses (N,) of each image, drawn from another view of its object, under its camera and the one behind it."""
+        cameras = table(batch.codes, batch.rows)
+        reading = read(network, batch.images, cameras)
+        sources, targets = cross_pairs(len(batch.images), batch.views, "pairs", own=batch.views == 1)
+        size, values = batch.images.shape[-1], []
+        for turn in (0.0, 180.0):
+            seen_from = _rows(table(batch.codes, batch.rows, turn=turn), targets)
+            texture = reading.surface.colours[sources]
+            drawn = draw(network, self.mesh, reading.shape.vertices[sources], texture, seen_from, size)
+            assert drawn.image is not None
+            target, target_mask = batch.images[targets], batch.masks[targets]
+            colour = losses.colour_loss(drawn.image, drawn.mask, target, target_mask)
+            found = self.config.iou * losses.silhouette_loss(drawn.mask, target_mask) + self.config.colour * colour
+            values.append(torch.empty_like(found).index_copy_(0, targets, found))
+        return values[0], values[1]
+
+
+def camera_head_loss(guess: CameraGuess, parameters: Tensor) -> Tensor:
+    """Squared error of the camera head against a camera table's parameters (N, 5), each in its own unit; scalar."""
+    azimuth = torch.deg2rad(parameters[:, 0])
+    direction = torch.stack([azimuth.sin(), azimuth.cos()], 1)
+    return (
+        (guess.direction - direction).square().sum(1)
+        + ((guess.elevation - parameters[:, 1]) / 10).square()
+        + ((guess.log_distance - parameters[:, 2]) / 0.1).square()
+        + ((guess.shift - parameters[:, 3:]) / 0.1).square().sum(1)
+    ).mean()
+
+
+def detached(cameras: Cameras) -> Cameras:
+    """The same cameras without gradients."""
+    return Cameras(*(getattr(cameras, name).detach() for name in ("rotation", "position", "focal", "centre")))
+
+
+def _rows(cameras: Cameras, rows: Tensor) -> Cameras:
+    return Cameras(*(getattr(cameras, name)[rows] for name in ("rotation", "position", "focal", "centre")))

@@ -1,0 +1,149 @@
+"""A multi-view set in memory: what inverse graphics learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from ganfoundry.errors import InputError
+
+IGNORED = 255  # part label of pixels that nothing is known of
+
+
+@dataclass(frozen=True, eq=False)
+class MultiView:
+    """Images of objects, each from several viewpoint codes, with masks and perhaps labels.
+
+    Attributes
+    ----------
+    images : ndarray, uint8 (N, S, S, 3)
+    masks : ndarray, bool (N, S, S)
+        Where the object is.
+    objects : ndarray, int64 (N,)
+        Which object each image shows.
+    codes : ndarray, int64 (N,)
+        Which viewpoint code it was made from: row of `bins`.
+    bins : tuple of int
+        Azimuth bin 0..11 of every code.
+    parts : ndarray, uint8 (N, S, S), or None
+        Part ids; 0 is background, 255 is not known.
+    certainty : ndarray, float32 (N, S, S), or None
+        Weight of each pixel's part label, 0..1.
+    keypoints : ndarray, float32 (N, K, 3), or None
+        x, y in pixels and a weight 0..1.
+    part_names, keypoint_names : tuple of str
+        Part 0 is "background".
+
+    Raises
+    ------
+    InputError
+        If the arrays do not fit together; the sentence says which.
+    """
+
+    images: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.bool_]
+    objects: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int64]
+    bins: tuple[int, ...]
+    parts: npt.NDArray[np.uint8] | None = None
+    certainty: npt.NDArray[np.float32] | None = None
+    keypoints: npt.NDArray[np.float32] | None = None
+    part_names: tuple[str, ...] = ("background", "object")
+    keypoint_names: tuple[str, ...] = ()
+    _rows: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        if self.images.ndim != 4 or self.images.shape[1] != self.images.shape[2] or self.images.shape[3] != 3:
+            raise InputError(f"multi-view images are square and RGB, (N, S, S, 3), not {self.images.shape}")
+        for name in ("masks", "objects", "codes", "parts", "certainty", "keypoints"):
+            values = getattr(self, name)
+            if values is not None and len(values) != n:
+                raise InputError(f"{n} images, but {name} for {len(values)}: they belong to different multi-view sets")
+        for name in ("masks", "parts", "certainty"):
+            values = getattr(self, name)
+            if values is not None and values.shape[1:] != self.images.shape[1:3]:
+                raise InputError(f"{name} are {values.shape[1:]}, the images {self.images.shape[1:3]}: sizes differ")
+        if n and (self.codes.min() < 0 or self.codes.max() >= len(self.bins)):
+            raise InputError(
+                f"images name viewpoint code {int(self.codes.max())}, but there are {len(self.bins)}: "
+                "the multi-view set was made with other codes; make it again"
+            )
+        for number in np.unique(self.objects):
+            self._rows[int(number)] = np.flatnonzero(self.objects == number)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.images.shape[1])
+
+    def usable(self, least: float = 0.02, most: float = 0.95) -> npt.NDArray[np.bool_]:
+        """Images whose mask covers a share of the image between two bounds: neither empty nor all of it."""
+        share = self.masks.mean((1, 2))
+        return (share >= least) & (share <= most)
+
+    def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> MultiView:
+        """Some of the images; objects and codes keep their numbers."""
+        chosen = {
+            name: None if (values := getattr(self, name)) is None else values[rows]
+            for name in ("images", "masks", "objects", "codes", "parts", "certainty", "keypoints")
+        }
+        return MultiView(**chosen, bins=self.bins, part_names=self.part_names, keypoint_names=self.keypoint_names)
+
+    def split(self, share: float, seed: int = 0) -> tuple[MultiView, MultiView]:
+        """Keep a share of the objects apart: (the others, these), each with all images of its objects."""
+        numbers = np.array(sorted(self._rows))
+        count = round(share * len(numbers))
+        held_out = np.random.default_rng(seed).permutation(numbers)[:count]
+        apart = np.isin(self.objects, held_out)
+        return self.take(~apart), self.take(apart)
+
+    def draw(self, rng: np.random.Generator, objects: int, views: int) -> npt.NDArray[np.int64]:
+        """Rows (objects, views) of a batch: different views of each of some objects.
+
+        Raises
+        ------
+        InputError
+            If no object has as many images.
+        """
+        able = [number for number, rows in self._rows.items() if len(rows) >= views]
+        if not able:
+            raise InputError(
+                f"no object has {views} usable images; make more views, or filter less strictly "
+                f"({len(self)} images of {len(self._rows)} objects are left)"
+            )
+        chosen = rng.choice(able, objects, replace=len(able) < objects)
+        return np.stack([rng.choice(self._rows[int(number)], views, replace=False) for number in chosen])
+
+
+def distances_outside(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Distance of every pixel to the object, in image sides; 0 on it, (N, S, S).
+
+    Empty masks give 0 everywhere: they pull nothing.
+    """
+    result = np.zeros(masks.shape, np.float32)
+    for index, mask in enumerate(masks):
+        if mask.any():
+            result[index] = ndimage.distance_transform_edt(~mask) / mask.shape[-1]
+    return result
+
+
+def check_same_set(counts: Sequence[tuple[str, int]]) -> None:
+    """Refuse artifacts that do not have as many rows as the multi-view set.
+
+    Raises
+    ------
+    InputError
+        Naming the two that differ.
+    """
+    (name, rows), *others = counts
+    for other, count in others:
+        if count != rows:
+            raise InputError(f"{name} has {rows} images, {other} {count}: they belong to different sets; make it again")

@@ -1,0 +1,250 @@
+"""Networks of inverse graphics: image -> code -> shape, texture, parts, keypoints and camera.
+
+The code is 256 numbers. The shape is a learned mean, plus a linear basis, plus a displacement painted in texture space;
+the texture is painted in texture space too, with what the image itself shows laid over what the network imagines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganfoundry.render.cameras import Cameras
+from ganfoundry.render.renderer import render
+from ganfoundry.render.topology import Topology
+from ganfoundry.shape.regularisers import mirrored
+from ganfoundry.shape.template import icosphere
+from ganfoundry.shape.uv import TexelMap, mirrored_texture, texel_map, unproject
+
+_KEYPOINT_RANK = 16
+_SEEN_CHANNELS = 8  # colours and visibility, and the same mirrored
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """What an inverse-graphics network is; everything needed to rebuild it besides its weights.
+
+    Attributes
+    ----------
+    num_parts : int
+        Part classes with the background, which is class 0.
+    num_keypoints : int
+    level : int
+        Of the icosphere: 3 has 642 vertices.
+    width : int
+        Channels of the encoder's first stage; the last has eight times as many.
+    code, basis : int
+        Numbers of the code, and of the linear shape basis.
+    texture : (height, width)
+        Texels; height is 8 times a power of two, width twice the height.
+    radii : (3,)
+        Half axes x, y, z of the ellipsoid that training starts from, metres.
+    distance, fov : float
+        Camera distance in metres at the start, field of view in degrees (fixed).
+    symmetric_shape, symmetric_texture : bool
+        Whether the left half of the mesh is the mirror image of the right, and whether what is hidden is painted as
+        the mirror image of what is seen.
+    """
+
+    num_parts: int
+    num_keypoints: int
+    level: int = 3
+    width: int = 32
+    code: int = 256
+    basis: int = 64
+    texture: tuple[int, int] = (64, 128)
+    radii: tuple[float, float, float] = (0.45, 0.4, 0.9)
+    distance: float = 4.0
+    fov: float = 30.0
+    symmetric_shape: bool = True
+    symmetric_texture: bool = True
+
+
+class CameraGuess(NamedTuple):
+    """What the camera head reads off an image."""
+
+    direction: Tensor  # (N, 2) sine and cosine of the azimuth, unit
+    elevation: Tensor  # (N,) degrees
+    log_distance: Tensor  # (N,) log of the distance relative to the configured one
+    shift: Tensor  # (N, 2) image sides
+
+    @property
+    def azimuth(self) -> Tensor:
+        """Degrees, (N,)."""
+        return torch.rad2deg(torch.atan2(self.direction[:, 0], self.direction[:, 1]))
+
+
+class Shape(NamedTuple):
+    """Meshes of N images, all with the template's topology."""
+
+    vertices: Tensor  # (N, V, 3) metres
+    displacement: Tensor  # (N, V, 3) from the starting ellipsoid, metres
+    code: Tensor  # (N, code)
+    keypoint_weights: Tensor  # (N, K, V), each row sums to 1
+
+    @property
+    def keypoints(self) -> Tensor:
+        """(N, K, 3) metres: means of the vertices' places under each keypoint's distribution (DatasetGAN, 3D)."""
+        return self.keypoint_weights @ self.vertices
+
+
+class Surface(NamedTuple):
+    """What is painted on N meshes, in texture space."""
+
+    colours: Tensor  # (N, 3, H, W) in [-1, 1]
+    parts: Tensor  # (N, parts - 1, H, W) logits of the classes other than background
+    seen: Tensor  # (N, 1, H, W) 0..1, how far the colours are the image's own
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions with group normalisation beside a 1 x 1 one."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(inputs, outputs, 3, stride, 1), nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.norms = nn.ModuleList(nn.GroupNorm(8, outputs) for _ in range(2))
+        self.skip = nn.Conv2d(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
+        y = F.silu(self.norms[0](self.first(x)))
+        result: Tensor = F.silu(self.norms[1](self.second(y)) + self.skip(x))
+        return result
+
+
+class InverseGraphicsNetwork(nn.Module):
+    """Image -> mesh with texture, parts, keypoints, and the camera it was seen from.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        template = icosphere(config.level)
+        vertices = torch.from_numpy(template.vertices) * torch.tensor(config.radii)
+        self.register_buffer("start", vertices, persistent=False)
+        self.register_buffer("mirror", torch.from_numpy(template.mirror), persistent=False)
+        self.register_buffer("faces", torch.from_numpy(template.faces), persistent=False)
+        # Texture coordinates of vertices: any of a vertex's rows will do, the displacement map is read with wrapping.
+        first = torch.zeros(len(vertices), dtype=torch.int64)
+        first[torch.from_numpy(template.uv_vertex)] = torch.arange(len(template.uv))
+        self.register_buffer("vertex_uv", torch.from_numpy(template.uv)[first], persistent=False)
+        self.topology = Topology.of(torch.from_numpy(template.faces), len(vertices))
+        self.texels: TexelMap = texel_map(config.level, *config.texture)
+        w = config.width
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, w, 5, 2, 2),
+            Residual(w, w),
+            Residual(w, 2 * w, 2),
+            Residual(2 * w, 4 * w, 2),
+            Residual(4 * w, 8 * w, 2),
+        )
+        self.to_code = nn.Linear(8 * w, config.code)
+        self.camera_head = nn.Linear(config.code, 6)
+        self.mean = nn.Parameter(torch.zeros(len(vertices), 3))
+        self.coefficients = nn.Sequential(
+            nn.Linear(config.code, config.code), nn.SiLU(), nn.Linear(config.code, config.basis)
+        )
+        self.basis = nn.Parameter(torch.randn(config.basis, len(vertices), 3) * 0.01)
+        self.keypoint_logits = nn.Parameter(torch.zeros(config.num_keypoints, len(vertices)))
+        self.keypoint_coefficients = nn.Linear(config.code, config.num_keypoints * _KEYPOINT_RANK)
+        self.keypoint_basis = nn.Parameter(torch.randn(_KEYPOINT_RANK, len(vertices)) * 0.1)
+        self.part_logits = nn.Parameter(torch.zeros(1, config.num_parts - 1, *config.texture))
+        self.painter = Painter(config)
+        nn.init.zeros_(self.keypoint_coefficients.weight)
+        nn.init.zeros_(self.keypoint_coefficients.bias)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Code (N, code) of images (N, 3, S, S) in [-1, 1]."""
+        features = self.encoder(image.contiguous(memory_format=torch.channels_last))
+        code: Tensor = F.silu(self.to_code(features.mean((2, 3))))
+        return code
+
+    def camera(self, code: Tensor) -> CameraGuess:
+        """Read the camera off the code."""
+        raw = self.camera_head(code).float()
+        return CameraGuess(F.normalize(raw[:, :2], dim=1), 30 * raw[:, 2], raw[:, 3], 0.1 * raw[:, 4:])
+
+    def shape(self, code: Tensor) -> Shape:
+        """Meshes and keypoints of codes (N, code)."""
+        offset = torch.einsum("nb,bvc->nvc", self.coefficients(code).float(), self.basis)
+        offset = offset + self._painted_displacement(code) + self.mean
+        if self.config.symmetric_shape:
+            offset = (offset + mirrored(offset, self.mirror)) / 2
+        logits = self.keypoint_coefficients(code).float().unflatten(1, (-1, _KEYPOINT_RANK)) @ self.keypoint_basis
+        return Shape(self.start + offset, offset, code, (self.keypoint_logits + logits).softmax(2))
+
+    def _painted_displacement(self, code: Tensor) -> Tensor:
+        """The displacement map read at the vertices, (N, V, 3)."""
+        painted = self.painter.displacement(code).float()
+        wide = F.pad(painted, (1, 1, 0, 0), mode="circular")
+        width = painted.shape[3]
+        u = (self.vertex_uv[:, 0] % 1.0 * width + 1) / (width + 2)
+        grid = torch.stack([u, self.vertex_uv[:, 1]], 1) * 2 - 1
+        sampled = F.grid_sample(wide, grid.expand(len(code), 1, -1, 2), align_corners=False, padding_mode="border")
+        return sampled[:, :, 0].transpose(1, 2)
+
+    def surface(self, image: Tensor, shape: Shape, cameras: Cameras) -> Surface:
+        """Paint meshes: where the image shows them with its colours, elsewhere with imagined ones.
+
+        Parameters
+        ----------
+        image : Tensor, (N, 3, S, S) in [-1, 1]
+        shape : Shape
+        cameras : Cameras
+            From which the image sees the meshes.
+        """
+        with torch.no_grad():
+            depth = render(shape.vertices, self.topology, cameras, image.shape[-1], silhouette="soft").depth
+            colours, seen = unproject(image, shape.vertices, self.faces, cameras, depth, self.texels)
+        known, sure = colours, seen
+        if self.config.symmetric_texture:  # the other side, where it is seen better
+            other, other_seen = mirrored_texture(colours), mirrored_texture(seen)
+            better = other_seen > seen
+            known, sure = torch.where(better, other, colours), torch.where(better, other_seen, seen)
+        shown = torch.cat([colours * seen, seen, known * sure, sure], 1)
+        painted = self.painter(shape.code, shown).float()
+        imagined, parts = painted[:, :3].tanh(), painted[:, 3:]
+        return Surface(sure * known + (1 - sure) * imagined, self.part_logits + parts, seen)
+
+
+class Painter(nn.Module):
+    """From a code to maps in texture space, coarse to fine; wraps around in u."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        height = config.texture[0]
+        widths = [128, 128, 96, 64, 48, 32, 32, 32]
+        count = (height // 4).bit_length() - 1
+        self.seed = nn.Linear(config.code, widths[0] * 4 * 8)
+        self.stages = nn.ModuleList(Residual(widths[i], widths[i + 1]) for i in range(count))
+        self.relief = nn.Conv2d(widths[min(2, count)], 3, 3, padding=1)
+        self.blend = Residual(widths[count] + _SEEN_CHANNELS, widths[count])
+        self.paint = nn.Conv2d(widths[count], 3 + config.num_parts - 1, 3, padding=1)
+        self.first = widths[0]
+        nn.init.zeros_(self.relief.weight)
+        nn.init.zeros_(self.relief.bias)
+
+    def _stages(self, code: Tensor, count: int) -> Tensor:
+        x: Tensor = self.seed(code).view(-1, self.first, 4, 8)
+        for stage in self.stages[:count]:
+            x = stage(F.interpolate(x.contiguous(memory_format=torch.channels_last), scale_factor=2.0))
+        return x
+
+    def displacement(self, code: Tensor) -> Tensor:
+        """Displacement map (N, 3, h, 2 h), h 16 or less."""
+        relief: Tensor = self.relief(self._stages(code, min(2, len(self.stages))))
+        return relief
+
+    def forward(self, code: Tensor, shown: Tensor) -> Tensor:
+        """Colours before tanh and part logits (N, 3 + P - 1, H, W) of codes and of what is seen (N, 8, H, W)."""
+        x = torch.cat([self._stages(code, len(self.stages)), shown], 1)
+        painted: Tensor = self.paint(self.blend(x))
+        return painted

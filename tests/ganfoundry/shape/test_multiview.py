@@ -1,0 +1,80 @@
+"""The multi-view set: checks, splits, draws, distances."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ganfoundry.errors import InputError
+from ganfoundry.shape.multiview import MultiView, check_same_set, distances_outside
+from tests.ganfoundry.shape.toys import toy_views
+
+
+@pytest.fixture(scope="module")
+def views() -> MultiView:
+    return toy_views(objects=5, size=16)
+
+
+def test_a_split_keeps_objects_whole(views: MultiView) -> None:
+    rest, held_out = views.split(0.4, seed=1)
+    assert len(rest) + len(held_out) == len(views)
+    assert set(rest.objects) & set(held_out.objects) == set()
+    assert len(set(held_out.objects)) == 2
+    assert held_out.part_names == views.part_names
+    again = views.split(0.4, seed=1)[1]
+    assert np.array_equal(again.images, held_out.images)
+
+
+def test_draws_are_different_views_of_one_object_each(views: MultiView) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        rows = views.draw(rng, 3, 2)
+        assert rows.shape == (3, 2)
+        assert (views.objects[rows[:, 0]] == views.objects[rows[:, 1]]).all()
+        assert (rows[:, 0] != rows[:, 1]).all()
+        assert len(set(views.objects[rows[:, 0]])) == 3
+    assert views.draw(rng, 9, 2).shape == (9, 2)  # more than there are objects: some come twice
+
+
+def test_too_few_views_are_refused(views: MultiView) -> None:
+    single = views.take(np.arange(0, len(views), 5))
+    with pytest.raises(InputError, match="make more views"):
+        single.draw(np.random.default_rng(0), 1, 2)
+
+
+def test_empty_and_full_masks_are_not_usable(views: MultiView) -> None:
+    masks = views.masks.copy()
+    masks[0], masks[1] = False, True
+    assert np.flatnonzero(~replace(views, masks=masks).usable()).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"masks": np.zeros((3, 16, 16), bool)}, "masks for 3"),
+        ({"masks": np.zeros((25, 8, 8), bool)}, "sizes differ"),
+        ({"parts": np.zeros((25, 8, 8), np.uint8)}, "sizes differ"),
+        ({"codes": np.full(25, 7)}, "made with other codes"),
+        ({"images": np.zeros((25, 16, 8, 3), np.uint8)}, "square"),
+        ({"keypoints": np.zeros((2, 1, 3), np.float32)}, "keypoints for 2"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused(views: MultiView, change: dict, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        replace(views, **change)
+
+
+def test_distances_are_those_of_the_nearest_pixel_of_the_object() -> None:
+    masks = np.zeros((2, 8, 8), bool)
+    masks[0, 2, 3] = masks[0, 6, 6] = True
+    found = distances_outside(masks)
+    rows, columns = np.mgrid[0:8, 0:8]
+    naive = np.minimum(np.hypot(rows - 2, columns - 3), np.hypot(rows - 6, columns - 6)) / 8
+    assert np.allclose(found[0], naive)
+    assert not found[1].any()
+
+
+def test_sets_of_other_lengths_are_named() -> None:
+    check_same_set([("the views", 4), ("the masks", 4)])
+    with pytest.raises(InputError, match="the views has 4 images, the labels 3"):
+        check_same_set([("the views", 4), ("the masks", 4), ("the labels", 3)])
