@@ -1,4 +1,4 @@
-"""train-interpreter: learn part labels of generated images from a few labelled ones.
+"""train-interpreter: learn part labels and keypoints of generated images from a few labelled ones.
 
 A Style Interpreter is an ensemble of small per-pixel networks that read the generator's feature maps (DatasetGAN).
 About 16 labelled samples of the same generator are enough.
@@ -6,9 +6,9 @@ About 16 labelled samples of the same generator are enough.
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.artifacts import Gan, Interpreter, Labels, Writer
 from pipeline.config import param
@@ -18,36 +18,60 @@ from pipeline.stage import Context, stage_command
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor
 
-    from ganfoundry.labels.interpreter import StyleInterpreter, Training
+    from ganfoundry.labels.feature_table import FeatureTable
+    from ganfoundry.labels.interpreter import Prediction, StyleInterpreter
     from ganfoundry.labels.labelset import LabelSet
+    from ganfoundry.labels.presets import Preset
 
 MAX_GREY_DIFFERENCE = 2.0
+SCALE = 2  # of examples.png
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Options of train-interpreter."""
+    """Options of train-interpreter; what is None follows from the preset."""
 
-    level: str = param("", 'Level of the part schema to learn: "fine" is every part; empty: its finest but that.')
-    members: int = param(10, "Networks in the ensemble.", min=1, max=64)
-    hidden: tuple[int, ...] = param((), "Hidden widths; empty: 128, 32, or 256, 128 from 32 classes on.", min=1)
-    layers: tuple[str, ...] = param((), "Convolutions whose output is read, such as b8.conv1; empty: all.")
-    upsampling: str = param("bilinear", "How feature maps are resized.", choices=("bilinear", "nearest"))
-    voting: str = param("majority", "Majority of the members, or mean probability.", choices=("majority", "soft"))
-    keypoints: bool = param(True, "Learn the labels' keypoints too, where they have any.")
-    steps: int = param(300, "Training steps.", min=1)
-    batch_pixels: int = param(512, "Pixels a step and member.", min=8)
-    learning_rate: float = param(1e-2, "Peak learning rate of AdamW.", min=0.0)
-    weight_decay: float = param(1e-2, "Weight decay of AdamW.", min=0.0)
-    dropout: float = param(0.2, "Share of hidden units dropped in training.", min=0.0, max=0.9)
-    balance: float = param(0.5, "0 draws pixels evenly, 1 draws classes evenly.", min=0.0, max=1.0)
-    region_share: float = param(0.2, "Share of the pixels drawn one labelled region after another.", min=0.0, max=1.0)
-    prior: float = param(
-        0.5, "How far logits move from the drawn class frequencies (0) to the labelled images' (1).", min=0.0, max=1.0
+    level: str = param("parts12", 'Level of the part schema to learn; "fine" is every part.')
+    preset: Literal["ours", "paper", "released-code"] = param(
+        "ours", "All that follows, as it does best here, as DatasetGAN's paper has it, or as its released code does."
     )
-    min_pixels: int = param(2, "A class with fewer pixels in an image is not learnt from there.", min=1)
+    members: int | None = param(None, "Networks in the ensemble (10).", min=1, max=64)
+    hidden: tuple[int, ...] = param((), "Hidden widths; empty: 128, 32, or 256, 128 from 32 classes on.", min=1)
+    layers: tuple[str, ...] = param((), "Feature maps that are read, such as b8.conv1; empty: the preset's (all).")
+    upsampling: Literal["bilinear", "nearest"] | None = param(None, "How feature maps are resized (bilinear).")
+    voting: Literal["majority", "soft"] | None = param(None, "Majority of the members, or mean probability (soft).")
+    keypoints: bool | None = param(None, "Learn the labels' keypoints too, where they have any (yes).")
+    keypoint_head: Literal["shared", "separate"] | None = param(
+        None, "Keypoints from the networks of the parts, or from networks of their own (shared)."
+    )
+    steps: int | None = param(
+        None,
+        "Training steps (300); for the published presets at most so many (0: until the loss stops falling).",
+        min=0,
+    )
+    batch_pixels: int | None = param(None, "Pixels a step and member (512).", min=8)
+    learning_rate: float | None = param(None, "Peak learning rate (0.01).", min=0.0)
+    weight_decay: float | None = param(None, "Weight decay of AdamW (0.01).", min=0.0)
+    dropout: float | None = param(None, "Share of hidden units dropped in training (0.2).", min=0.0, max=0.9)
+    balance: float | None = param(None, "0 draws pixels evenly, 1 draws classes evenly (0.5).", min=0.0, max=1.0)
+    region_share: float | None = param(
+        None, "Share of the pixels drawn one labelled region after another (0.2).", min=0.0, max=1.0
+    )
+    keypoint_share: float | None = param(
+        None, "Share of the pixels drawn around visible keypoints (0.25).", min=0.0, max=1.0
+    )
+    sigma: float | None = param(
+        None, "Deviation of a keypoint's Gaussian, as a share of the image side (0.025).", min=0.001, max=0.5
+    )
+    heat_weight: float | None = param(None, "Weight of the keypoints' loss beside that of the parts.", min=0.0)
+    prior: float | None = param(
+        None,
+        "How far logits move from the drawn class frequencies (0) to the labelled images' (1) (0.5).",
+        min=0.0,
+        max=1.0,
+    )
+    min_pixels: int | None = param(None, "A class with fewer pixels in an image is not learnt from there (2).", min=1)
     folds: int = param(4, "Cross-validation folds for the held-out figures; 0: none.", min=0)
     fold_members: int = param(3, "Networks in the ensembles of the folds.", min=1, max=64)
     seed: int = param(0, "Seed of initialisation, pixels and dropout.", min=0)
@@ -57,38 +81,69 @@ def run(config: Config, gan: Gan, labels: Labels, out: Writer[Interpreter], ctx:
     """Train the ensemble and measure it on images that it did not see.
 
     The labelled images are made again from their latents and compared with the stored pictures, so labels of another
-    generator or another order cannot slip in. Held-out figures come from cross-validation with smaller ensembles.
+    generator or another order cannot slip in. Held-out figures come from cross-validation with smaller ensembles; the
+    same predictions say how high a keypoint's peak has to be to be visible.
     """
     import torch
 
     from ganfoundry.gan.checkpoints import load_gan
     from ganfoundry.labels.labelset import LabelSet
-    from ganfoundry.labels.synthesis import images_and_features, single_thread
+    from ganfoundry.labels.synthesis import images_and_table, predict_table, single_thread
 
     label_set = LabelSet.load(labels.path, gan.generator_sha256)
-    config = replace(config, level=config.level or label_set.schema.default_level)
     synthesis = load_gan(gan.path).generator.synthesis
-    layers = _layers(config.layers, synthesis.feature_dims)
-    targets = label_set.at_level(config.level)
+    preset = _preset(config)
+    layers = _layers(config.layers or preset.layers(synthesis), synthesis.feature_dims)
+    label_set.at_level(config.level)  # an unknown level is refused before any work
     with single_thread():
-        images, features = images_and_features(synthesis, torch.from_numpy(label_set.w), layers)
+        images, table = images_and_table(
+            synthesis,
+            torch.from_numpy(label_set.w),
+            layers,
+            mode=preset.mode,
+            standardise=preset.training.standardise,
+        )
         _check_images(label_set, images)
         start = time.perf_counter()
-        with ctx.progress("training", config.steps) as bar:
-            interpreter = _fit(config, features, targets, label_set, config.members, bar.advance)
+        with ctx.progress("training", _num_steps(preset, label_set)) as bar:
+            interpreter = _fit(preset, config.level, table, label_set, bar.advance)
         out.figure("training_seconds", round(time.perf_counter() - start, 1))
+        held_out = _cross_validate(config, preset, table, label_set, ctx)
+        if held_out is not None and held_out.keypoints is not None:
+            interpreter = _calibrated(interpreter, label_set, held_out)
         interpreter.save(out.path / "interpreter.safetensors", {"generator_sha256": gan.generator_sha256})
-        held_out = _cross_validate(config, features, targets, label_set, ctx)
-    _record_figures(out, interpreter, features, targets, held_out)
-    _write_description(out, config, gan, label_set, layers, interpreter.config.num_keypoints)
-    _draw(out, label_set, config.level, interpreter, features, targets, held_out)
+        trained = predict_table(interpreter, table)
+    _record_figures(out, label_set, config.level, trained, "training")
+    if held_out is not None:
+        _record_figures(out, label_set, config.level, held_out, "held_out")
+    _write_description(out, config, gan, label_set, interpreter)
+    _draw(out, label_set, config.level, trained if held_out is None else held_out)
 
 
-def _layers(wanted: tuple[str, ...], known: Mapping[str, Any]) -> list[str]:
-    unknown = [name for name in wanted if name not in known]
+def _preset(config: Config) -> "Preset":
+    """Return the preset with the options in place of its own settings."""
+    from ganfoundry.labels.interpreter_config import Training
+    from ganfoundry.labels.presets import Preset, get_preset
+
+    preset = get_preset(config.preset)
+    given = {key: value for key, value in vars(config).items() if value is not None}
+    training = replace(preset.training, **{f.name: given[f.name] for f in fields(Training) if f.name in given})
+    own = {key: given[key] for key in ("members", "voting", "keypoints", "keypoint_head") if key in given}
+    result: Preset = replace(
+        preset, hidden=config.hidden or None, mode=config.upsampling or preset.mode, training=training, **own
+    )
+    return result
+
+
+def _num_steps(preset: "Preset", label_set: "LabelSet") -> int:
+    return preset.training.num_steps(label_set.masks.size)
+
+
+def _layers(wanted: Sequence[str], known: Mapping[str, Any]) -> list[str]:
+    unknown = [name for name in wanted if name.removesuffix(":raw") not in known]
     if unknown:
         raise UserError(f"the generator has no layer {unknown[0]}; layers can be {', '.join(known)}")
-    return list(wanted or known)
+    return list(wanted)
 
 
 def _check_images(label_set: "LabelSet", images: "NDArray[np.uint8]") -> None:
@@ -108,108 +163,96 @@ def _check_images(label_set: "LabelSet", images: "NDArray[np.uint8]") -> None:
         )
 
 
-def _training(config: Config) -> "Training":
-    from ganfoundry.labels.interpreter import Training
-
-    return Training(
-        steps=config.steps,
-        batch_pixels=config.batch_pixels,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        dropout=config.dropout,
-        balance=config.balance,
-        region_share=config.region_share,
-        prior=config.prior,
-        min_pixels=config.min_pixels,
-        seed=config.seed,
-    )
-
-
 def _fit(
-    config: Config,
-    features: "Mapping[str, Tensor]",
-    targets: "NDArray[np.uint8]",
+    preset: "Preset",
+    level: str,
+    table: "FeatureTable",
     label_set: "LabelSet",
-    members: int,
     advance: Any,
     rows: "NDArray[np.int64] | slice" = slice(None),
 ) -> "StyleInterpreter":
-    from ganfoundry.labels.interpreter import StyleInterpreter
-    from ganfoundry.labels.keypoints import visible_only
-
-    keypoints = label_set.keypoints if config.keypoints else None
-
-    return StyleInterpreter.fit(
-        features,
-        targets,
-        len(label_set.schema.names(config.level)),
-        members=members,
-        hidden=config.hidden or None,
-        mode="nearest" if config.upsampling == "nearest" else "bilinear",
-        voting="majority" if config.voting == "majority" else "soft",
-        keypoints=None if keypoints is None else visible_only(keypoints)[rows],
+    """Train on some of the labelled images."""
+    return preset.fit(
+        table,
+        label_set.at_level(level)[rows],
+        len(label_set.schema.names(level)),
+        keypoints=_visible(label_set, rows),
         weights=None if label_set.weights is None else label_set.weights[rows],
-        training=_training(config),
         advance=advance,
     )
 
 
+def _visible(label_set: "LabelSet", rows: "NDArray[np.int64] | slice" = slice(None)) -> "NDArray[np.float32] | None":
+    from ganfoundry.labels.keypoints import visible_only
+
+    return None if label_set.keypoints is None else visible_only(label_set.keypoints[rows])
+
+
 def _cross_validate(
-    config: Config,
-    features: "Mapping[str, Tensor]",
-    targets: "NDArray[np.uint8]",
-    label_set: "LabelSet",
-    ctx: Context,
-) -> "NDArray[np.uint8] | None":
-    """Label every image by an interpreter trained without it; None when there are no folds."""
+    config: Config, preset: "Preset", table: "FeatureTable", label_set: "LabelSet", ctx: Context
+) -> "Prediction | None":
+    """Predict every image by an interpreter trained without it; None when there are no folds."""
     import numpy as np
 
-    from ganfoundry.labels.synthesis import held_out_labels
+    from ganfoundry.labels.synthesis import held_out_prediction
 
     folds = min(config.folds, len(label_set))
     if folds < 2:
         return None
+    small = replace(preset, members=min(config.fold_members, preset.members))
     parts = [np.arange(len(label_set))[start::folds] for start in range(folds)]
-    with ctx.progress("cross-validation", folds * config.steps) as bar:
-        return held_out_labels(
-            features,
-            targets,
-            parts,
-            lambda f, t, rows: _fit(config, f, t, label_set, config.fold_members, bar.advance, rows),
+    with ctx.progress("cross-validation", folds * _num_steps(preset, label_set)) as bar:
+        return held_out_prediction(
+            table, parts, lambda t, rows: _fit(small, config.level, t, label_set, bar.advance, rows)
         )
 
 
-def _record_figures(
-    out: Writer[Interpreter],
-    interpreter: "StyleInterpreter",
-    features: "Mapping[str, Tensor]",
-    targets: "NDArray[np.uint8]",
-    held_out: "NDArray[np.uint8] | None",
-) -> None:
-    from ganfoundry.metrics import mean_iou, pixel_accuracy
+def _calibrated(interpreter: "StyleInterpreter", label_set: "LabelSet", held_out: "Prediction") -> "StyleInterpreter":
+    """Return the interpreter with chances of being visible that fit the images that were held out."""
+    from ganfoundry.labels.keypoints import calibrate_visibility
 
-    classes = interpreter.config.num_classes
-    trained = interpreter.predict(features).label.numpy()
-    out.figure("training_accuracy", round(pixel_accuracy(targets, trained), 4))
-    out.figure("training_miou", round(mean_iou(targets, trained, classes), 4))
-    if held_out is not None:
-        out.figure("held_out_accuracy", round(pixel_accuracy(targets, held_out), 4))
-        out.figure("held_out_miou", round(mean_iou(targets, held_out, classes), 4))
+    visible = _visible(label_set)
+    assert visible is not None
+    assert held_out.keypoints is not None
+    fitted = calibrate_visibility(held_out.keypoints[..., 2].numpy(), visible[..., 2], interpreter.config.visibility)
+    return interpreter.with_config(visibility=fitted)
+
+
+def _record_figures(
+    out: Writer[Interpreter], label_set: "LabelSet", level: str, found: "Prediction", name: str
+) -> None:
+    from ganfoundry.labels.keypoints import object_sizes
+    from ganfoundry.metrics import auroc, mean_iou, pck, pixel_accuracy
+
+    truth, label = label_set.at_level(level), found.label.numpy()
+    out.figure(f"{name}_accuracy", round(pixel_accuracy(truth, label), 4))
+    out.figure(f"{name}_miou", round(mean_iou(truth, label, len(label_set.schema.names(level))), 4))
+    if found.keypoints is None or label_set.keypoints is None:
+        return
+    size, places = object_sizes(label_set.masks), found.keypoints.numpy()
+    for percent in (5, 10):
+        share = pck(label_set.keypoints, places, percent / 100, size, hidden=False)
+        out.figure(f"{name}_pck_{percent}", round(share, 4))
+    out.figure(f"{name}_visibility_auroc", round(auroc(label_set.keypoints[..., 2] > 1, places[..., 2]), 4))
 
 
 def _write_description(
-    out: Writer[Interpreter], config: Config, gan: Gan, label_set: "LabelSet", layers: list[str], keypoints: int
+    out: Writer[Interpreter], config: Config, gan: Gan, label_set: "LabelSet", interpreter: "StyleInterpreter"
 ) -> None:
     """Write interpreter.json: what the weights mean."""
-    schema = label_set.schema
+    schema, settings = label_set.schema, interpreter.config
     table = {
         "schema": schema.name,
         "level": config.level,
         "classes": list(schema.names(config.level)),
         "palette": schema.level_palette(config.level).tolist(),
+        "keypoints": list(schema.keypoints) if settings.num_keypoints else [],
         "generator_sha256": gan.generator_sha256,
-        "layers": layers,
-        "keypoints": list(schema.keypoints) if keypoints else [],
+        "layers": [name for name, _ in settings.layers],
+        "preset": settings.preset,
+        "image_score": settings.image_score,
+        "filter_rule": settings.filter_rule,
+        "filter_fraction": settings.filter_fraction,
         "labelled_images": len(label_set),
         "provenance": dict(label_set.provenance),
         "training": asdict(config),
@@ -218,31 +261,30 @@ def _write_description(
     (out.path / "interpreter.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
-def _draw(
-    out: Writer[Interpreter],
-    label_set: "LabelSet",
-    level: str,
-    interpreter: "StyleInterpreter",
-    features: "Mapping[str, Tensor]",
-    targets: "NDArray[np.uint8]",
-    held_out: "NDArray[np.uint8] | None",
-) -> None:
-    """Write examples.png: image, given label, predicted label (held out if possible) and uncertainty."""
+def _draw(out: Writer[Interpreter], label_set: "LabelSet", level: str, found: "Prediction") -> None:
+    """Write examples.png: image, given label, predicted label (held out if possible) and uncertainty.
+
+    Keypoints that are probably visible are drawn over the predicted labels.
+    """
     import numpy as np
 
-    from ganfoundry.pictures import grid, heatmap, overlay, png_bytes
+    from ganfoundry.labels.keypoints import draw_keypoints
+    from ganfoundry.pictures import grid, heatmap, magnify, overlay, png_bytes
 
     palette = label_set.schema.level_palette(level)
-    prediction = interpreter.predict(features)
-    predicted = prediction.label.numpy() if held_out is None else held_out
-    uncertainty = prediction.uncertainty.numpy()
+    uncertainty = found.uncertainty.numpy()
     columns = [
         label_set.images,
-        overlay(label_set.images, targets, palette),
-        overlay(label_set.images, predicted, palette),
+        overlay(label_set.images, label_set.at_level(level), palette),
+        overlay(label_set.images, found.label.numpy(), palette),
         heatmap(uncertainty, float(np.quantile(uncertainty, 0.995))),
     ]
-    picture = grid(np.concatenate(columns, axis=2), 2, scale=2, gap=6)
+    columns = [magnify(column, SCALE) for column in columns]
+    if found.keypoints is not None:
+        for column, points in ((1, _visible(label_set)), (2, found.keypoints.numpy())):
+            assert points is not None
+            columns[column] = draw_keypoints(columns[column], points, SCALE)
+    picture = grid(np.concatenate(columns, axis=2), 2, gap=6)
     (out.path / "examples.png").write_bytes(png_bytes(picture))
 
 
@@ -250,5 +292,6 @@ command = stage_command(
     "train-interpreter",
     Config,
     run,
+    version=2,
     example="python cli.py train-interpreter --gan outputs/demo/import-gan --labels annotations/cars/labels",
 )

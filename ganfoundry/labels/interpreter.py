@@ -12,8 +12,8 @@ pixels instead of all pixels (:mod:`ganfoundry.labels.training_pixels`), no batc
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,16 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ganfoundry.errors import InputError
 from ganfoundry.labels import uncertainty as js
 from ganfoundry.labels.factorised import Mode, project_tiles
-from ganfoundry.labels.interpreter_config import Head, InterpreterConfig, Training, Voting
-from ganfoundry.labels.interpreter_training import Targets, fold_standardisation, train
-from ganfoundry.labels.keypoints import peak_places
-from ganfoundry.labels.training_pixels import FeatureTable
+from ganfoundry.labels.feature_table import FeatureTable
+from ganfoundry.labels.interpreter_config import Head, Heat, InterpreterConfig, Training, Voting
+from ganfoundry.labels.interpreter_training import Targets, train
+from ganfoundry.labels.tally import Tally
 
 __all__ = ["InterpreterConfig", "Prediction", "StyleInterpreter", "Training"]
 
@@ -49,6 +48,13 @@ class Prediction:
     score: Tensor  # (n,) float32, mean of the most uncertain tenth of the pixels
     probabilities: Tensor | None = None  # (n, classes, R, R) float32: mean, or shares of the vote
     keypoints: Tensor | None = None  # (n, K, 3) float32: x, y in pixels and the chance of being visible
+    keypoint_spread: Tensor | None = None  # (n, K) float32, pixels: how far apart the members place a keypoint
+
+    @classmethod
+    def joined(cls, parts: Sequence["Prediction"]) -> "Prediction":
+        """Predictions of one interpreter, one after the other."""
+        columns = ([getattr(part, f.name) for part in parts] for f in fields(cls))
+        return cls(*(None if column[0] is None else torch.cat(column) for column in columns))
 
 
 class StyleInterpreter:
@@ -76,7 +82,7 @@ class StyleInterpreter:
     @classmethod
     def fit(
         cls,
-        features: Mapping[str, Tensor],
+        features: Mapping[str, Tensor] | FeatureTable,
         labels: NDArray[np.uint8],
         num_classes: int,
         *,
@@ -86,6 +92,7 @@ class StyleInterpreter:
         voting: Voting = "soft",
         keypoints: NDArray[np.float32] | None = None,
         keypoint_head: Head = "shared",
+        heat: Heat = "sigmoid",
         weights: NDArray[np.float32] | None = None,
         training: Training | None = None,
         advance: Callable[[], Any] | None = None,
@@ -94,10 +101,10 @@ class StyleInterpreter:
 
         Parameters
         ----------
-        features : {name: (n, C, r, r) float32}, the generator's feature maps
+        features : {name: (n, C, r, r)}, the generator's feature maps, or a FeatureTable of them (which has its `mode`)
         labels : (n, R, R) uint8 class ids, 255 = not labelled
         num_classes : int
-        members, hidden, mode, voting, keypoint_head : see `InterpreterConfig`; `hidden` by default as in the paper
+        members, hidden, mode, voting, keypoint_head, heat : see `InterpreterConfig`; `hidden` by default as published
         keypoints : (n, K, 3) float32, optional
             x, y in pixels and visibility: 1 for what is visible, 0 for what is hidden, absent or not labelled.
         weights : (n,) float32, optional
@@ -112,31 +119,35 @@ class StyleInterpreter:
         """
         training = training or Training()
         hidden = hidden or ((256, 128) if num_classes >= 32 else (128, 32))
-        for name, feature in features.items():
-            if len(feature) != len(labels):
-                raise InputError(f"{len(labels)} label maps, but feature map {name} holds {len(feature)} images")
         targets = Targets.checked(labels, keypoints, weights)
-        layers = tuple((name, feature.shape[1]) for name, feature in features.items())
+        if not isinstance(features, FeatureTable):
+            maps, side = [features], labels.shape[-1]
+            features = FeatureTable.build(maps, len(labels), side, mode, standardise=training.standardise)
+        if len(features) != len(labels) or features.resolution != labels.shape[-1]:
+            raise InputError(
+                f"{len(labels)} label maps of side {labels.shape[-1]}, but feature maps of {len(features)} images of "
+                f"side {features.resolution}"
+            )
         config = InterpreterConfig(
             num_classes,
-            layers,
-            labels.shape[-1],
+            features.layers,
+            features.resolution,
             members,
             tuple(hidden),
-            mode,
+            features.mode,
             voting,
             num_keypoints=0 if keypoints is None else keypoints.shape[1],
             keypoint_head=keypoint_head,
-            keypoint_sigma=training.sigma * labels.shape[-1],
+            heat=heat,
+            keypoint_sigma=training.sigma * features.resolution,
         )
-        table = FeatureTable.build(features, config.resolution, mode)
-        mean, deviation = table.statistics()
-        first, second = train(table.standardised(mean, deviation), targets, config, training, advance)
-        for network in (first, second):
-            if network[0]:
-                folded = fold_standardisation(network[0][0], network[1][0], mean, deviation)
-                network[0][0], network[1][0] = folded
+        first, second = train(features, targets, config, training, advance)
         return cls(config, *first, *second)
+
+    def with_config(self, **changes: Any) -> "StyleInterpreter":
+        """Return the same weights under a changed configuration, such as another voting or image score."""
+        config = replace(self.config, **changes)
+        return StyleInterpreter(config, self.weights, self.biases, self.heat_weights, self.heat_biases)
 
     @torch.inference_mode()
     def predict(
@@ -156,46 +167,30 @@ class StyleInterpreter:
         InputError
             If a map is missing or has another number of channels.
         """
+        tallies = list(self.tallies(features, dtype=dtype))
+        shares = torch.stack([tally.shares() for tally in tallies])
+        divergence = torch.stack([tally.uncertainty() for tally in tallies])
+        label = shares.argmax(1).to(torch.uint8)
+        score = js.image_score(divergence, self.config.image_score, label)
+        found = Prediction(label, divergence, score, shares if probabilities else None)
+        if not self.config.num_keypoints:
+            return found
+        places, spread = (torch.stack(parts) for parts in zip(*(tally.keypoints() for tally in tallies), strict=True))
+        return replace(found, keypoints=places, keypoint_spread=spread)
+
+    @torch.inference_mode()
+    def tallies(self, features: Mapping[str, Tensor], *, dtype: torch.dtype = torch.float32) -> Iterator[Tally]:
+        """Sums over the members, image by image; parameters and errors are those of :meth:`predict`."""
         maps = [self._feature(features, name, channels) for name, channels in self.config.layers]
-        results = [self._predict_one([m[i] for m in maps], dtype) for i in range(len(maps[0]))]
-        mean, label, divergence, places = (torch.stack(parts) for parts in zip(*results, strict=True))
-        return Prediction(
-            label,
-            divergence,
-            js.image_score(divergence),
-            mean if probabilities else None,
-            places if self.config.num_keypoints else None,
-        )
-
-    def _predict_one(self, maps: list[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        config = self.config
-        classes, shape = config.num_classes, (config.num_classes, config.resolution, config.resolution)
-        mean, entropy = torch.zeros(shape), torch.zeros(shape[1:])
-        heat = torch.zeros(config.num_keypoints, *shape[1:])
-        votes = torch.zeros(shape) if config.voting == "majority" else None
-        for rows, outputs in self._output_tiles(maps, self.weights, self.biases, dtype):
-            probability = outputs[:, :, :classes].float().softmax(2)
-            mean[:, rows] += probability.sum(1).transpose(0, 1)
-            entropy[rows] += js.entropy(probability, 2).sum(1)
-            if outputs.shape[2] > classes:
-                heat[:, rows] += outputs[:, :, classes:].float().sum(1).transpose(0, 1)
-            if votes is not None:
-                chosen = F.one_hot(probability.argmax(2), classes).sum(1)
-                votes[:, rows] += chosen.permute(2, 0, 1)
-        if self.heat_weights:
-            for rows, outputs in self._output_tiles(maps, self.heat_weights, self.heat_biases, dtype):
-                heat[:, rows] += outputs.float().sum(1).transpose(0, 1)
-        mean /= config.members
-        divergence = js.divergence(mean, entropy / config.members, dim=0)
-        share = mean if votes is None else votes / config.members
-        return share, share.argmax(0).to(torch.uint8), divergence, self._keypoints(heat / config.members)
-
-    def _keypoints(self, heat: Tensor) -> Tensor:
-        """Places and chances of being visible, (K, 3), from mean heat maps (K, R, R)."""
-        places = peak_places(heat, self.config.keypoint_sigma)
-        slope, middle = self.config.visibility
-        places[:, 2] = torch.sigmoid(slope * (places[:, 2] - middle))
-        return places
+        for image in range(len(maps[0])):
+            one = [feature[image] for feature in maps]
+            tally = Tally(self.config)
+            for rows, outputs in self._output_tiles(one, self.weights, self.biases, dtype):
+                tally.add(rows, outputs)
+            if self.heat_weights:
+                for rows, heat in self._output_tiles(one, self.heat_weights, self.heat_biases, dtype):
+                    tally.add_heat(rows, heat)
+            yield tally
 
     def _output_tiles(
         self, maps: list[Tensor], weights: list[Tensor], biases: list[Tensor], dtype: torch.dtype

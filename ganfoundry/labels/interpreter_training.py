@@ -1,12 +1,11 @@
-"""Training of the Style Interpreter: all members as one batched network, a few thousand pixels a step.
+"""Training of the Style Interpreter: all members at once, every member on pixels of its own.
 
-Channels are standardised during training, and the standardisation is folded into the first layer afterwards, which
-changes nothing but rounding. A step draws pixels of its own for every member; parts are learnt by the cross-entropy,
-keypoints by the squared error of their heat, both from the same pixels.
+Parts are learnt by the cross-entropy, keypoints by the squared error of their heat or by the cross-entropy of a sigmoid
+with it, both from the same pixels. An image counts by its weight. With a patience, as published, a member stops when
+its loss stops falling; the others go on.
 """
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,59 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganfoundry.errors import InputError
+from ganfoundry.labels.feature_table import FeatureTable
 from ganfoundry.labels.interpreter_config import InterpreterConfig, Training
 from ganfoundry.labels.keypoints import heat_targets
-from ganfoundry.labels.training_pixels import IGNORED, FeatureTable, PixelSampler
+from ganfoundry.labels.member_networks import MemberNetworks, Parameters
+from ganfoundry.labels.training_pixels import IGNORED, PixelSampler
 
-Parameters = tuple[list[Tensor], list[Tensor]]  # (members, out, in) weights and (members, out) biases, layer by layer
-
-
-def fold_standardisation(weight: Tensor, bias: Tensor, mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
-    """Move (x - mean) / deviation into a linear layer: W' = W / deviation, b' = b - W' mean.
-
-    Parameters
-    ----------
-    weight : (members, out, D);  bias : (members, out);  mean, deviation : (D,)
-    """
-    folded = weight.double() / deviation.double()
-    return folded.float(), (bias.double() - folded @ mean.double()).float()
-
-
-def initial_parameters(widths: Sequence[int], members: int, generator: torch.Generator) -> Parameters:
-    """He-normal weights per member and zero biases; the last layer starts small, undecided."""
-    weights = []
-    for fan_in, fan_out in itertools.pairwise(widths):
-        scale = (2 / fan_in) ** 0.5 * (0.1 if len(weights) == len(widths) - 2 else 1)
-        weights.append(torch.randn(members, fan_out, fan_in, generator=generator) * scale)
-    return weights, [torch.zeros(members, width) for width in widths[1:]]
-
-
-def ensemble_logits(
-    rows: Tensor,
-    weights: list[Tensor],
-    biases: list[Tensor],
-    dropout: float = 0.0,
-    random: torch.Generator | None = None,
-) -> Tensor:
-    """Logits of every member on its own rows of pixels.
-
-    Parameters
-    ----------
-    rows : (members, B, D)
-    dropout : share of hidden units set to 0, the others scaled up
-
-    Returns
-    -------
-    (members, B, classes)
-    """
-    value = rows
-    for index, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        if index:
-            value = value.relu()
-            if dropout > 0:
-                value = value * (torch.rand(value.shape, generator=random) >= dropout) / (1 - dropout)
-        value = torch.baddbmm(bias[:, None], value, weight.transpose(1, 2))
-    return value
+WARM_EPOCHS = 4  # before patience counts
 
 
 @dataclass(frozen=True)
@@ -116,52 +69,86 @@ def train(
     training: Training,
     advance: Callable[[], Any] | None,
 ) -> tuple[Parameters, Parameters]:
-    """AdamW with a cosine schedule; every member sees pixels of its own.
+    """Train an ensemble.
 
     Returns
     -------
-    Parameters of the first network and of the second, which has no layers unless the head is separate; both read
-    standardised features.
+    Parameters of the first network, and of the second, which has no layers unless the keypoints' head is separate;
+    both read raw features
     """
     random = torch.Generator().manual_seed(training.seed)
-    pixel_random = np.random.Generator(np.random.Philox(training.seed))
-    sampler = PixelSampler(
+    sampler = _sampler(targets, config, training)
+    networks = [MemberNetworks(config.widths, config.members, training, random)]
+    if config.heat_widths:
+        networks.append(MemberNetworks(config.heat_widths, config.members, training, random))
+    parameters = [p for network in networks for p in network.parameters()]
+    steps = training.num_steps(len(sampler.used))
+    optimiser, schedule = _optimiser(parameters, training, steps)
+    losses = _Losses(sampler, targets, config, training)
+    stopping = _Stopping(networks, config.members, training, len(sampler.used))
+    for pixels in _batches(sampler, config.members, training, steps, random):
+        rows = table.gather(pixels)
+        outputs = torch.cat([network(rows, random) for network in networks], -1)
+        loss = losses(outputs, pixels)
+        optimiser.zero_grad()
+        loss.sum().backward()  # the members share no parameter
+        optimiser.step()
+        if schedule is not None:
+            schedule.step()
+        if advance is not None:
+            advance()
+        if stopping.done(loss.detach()):
+            break
+    stopping.restore()
+    first, *second = [network.folded(table.mean, table.deviation) for network in networks]
+    first[1][-1][:, : config.num_classes] += training.prior * torch.from_numpy(sampler.prior_shift(losses.drawn))
+    return first, second[0] if second else ([], [])
+
+
+def _sampler(targets: Targets, config: InterpreterConfig, training: Training) -> PixelSampler:
+    return PixelSampler(
         targets.labels,
         config.num_classes,
         balance=training.balance,
         region_share=training.region_share,
         min_pixels=training.min_pixels,
+        specks=training.specks,
         keypoints=targets.keypoints,
         keypoint_share=training.keypoint_share,
         sigma=training.sigma * config.resolution,
     )
-    first = initial_parameters(config.widths, config.members, random)
-    second = initial_parameters(config.heat_widths, config.members, random) if config.heat_widths else ([], [])
-    parameters = [p.requires_grad_() for p in (*first[0], *first[1], *second[0], *second[1])]
+
+
+def _optimiser(
+    parameters: list[Tensor], training: Training, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.CosineAnnealingLR | None]:
+    if training.optimiser == "adam":
+        return torch.optim.Adam(parameters, training.learning_rate, fused=True), None
     optimiser = torch.optim.AdamW(parameters, training.learning_rate, weight_decay=training.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
-    losses = _Losses(sampler, targets, config, training)
-    for _ in range(training.steps):
-        pixels = torch.from_numpy(sampler.draw(config.members * training.batch_pixels, pixel_random))
-        pixels = pixels[torch.randperm(len(pixels), generator=random)].view(config.members, -1)
-        rows = table.gather(pixels)
-        outputs = ensemble_logits(rows, *first, training.dropout, random)
-        if second[0]:
-            outputs = torch.cat([outputs, ensemble_logits(rows, *second, training.dropout, random)], -1)
-        loss = losses(outputs, pixels)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if advance is not None:
-            advance()
-    bias = first[1][-1].detach()
-    bias[:, : config.num_classes] += training.prior * torch.from_numpy(sampler.prior_shift(losses.drawn))
-    return _detached(first), _detached(second)
+    return optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+
+
+def _batches(
+    sampler: PixelSampler, members: int, training: Training, steps: int, random: torch.Generator
+) -> Iterator[Tensor]:
+    """Pixels (members, B) of every step."""
+    size = training.batch_pixels
+    if training.pixels == "all":
+        used = torch.from_numpy(sampler.used)
+        for step in range(steps):
+            at = step % training.steps_per_epoch(len(used))
+            if at == 0:
+                order = torch.stack([torch.randperm(len(used), generator=random).int() for _ in range(members)])
+            yield used[order[:, at * size : (at + 1) * size].long()]
+        return
+    pixel_random = np.random.Generator(np.random.Philox(training.seed))
+    for _ in range(steps):
+        pixels = torch.from_numpy(sampler.draw(members * size, pixel_random))
+        yield pixels[torch.randperm(len(pixels), generator=random)].view(members, -1)
 
 
 class _Losses:
-    """Cross-entropy of the parts and squared error of the heat, per image weight; counts the classes drawn."""
+    """Loss of the parts and of the heat, by image weight; counts the classes drawn."""
 
     def __init__(self, sampler: PixelSampler, targets: Targets, config: InterpreterConfig, training: Training) -> None:
         self.config, self.training = config, training
@@ -171,6 +158,7 @@ class _Losses:
         self.drawn = np.zeros(config.num_classes, np.int64)
 
     def __call__(self, outputs: Tensor, pixels: Tensor) -> Tensor:
+        """Loss of every member, (members,)."""
         classes, side = self.config.num_classes, self.config.resolution
         target, image = self.labels[pixels], pixels // side**2
         weight = self.weights[image]
@@ -178,13 +166,50 @@ class _Losses:
         logits = outputs[..., :classes].flatten(0, 1)
         entropy = F.cross_entropy(logits, target.flatten(), reduction="none", ignore_index=IGNORED).view_as(weight)
         loss = (entropy * weight).mean(1)
-        if self.keypoints is not None:
-            row, column = pixels // side % side, pixels % side
-            heat = heat_targets(self.keypoints, image, row, column, self.training.sigma * side)
-            error = (outputs[..., classes:] - heat).square().sum(-1)
-            loss = loss + self.training.heat_weight * (error * weight).mean(1)
-        return loss.sum()  # over the members, which share no parameter
+        if self.keypoints is None:
+            return loss
+        row, column = pixels // side % side, pixels % side
+        heat = heat_targets(self.keypoints, image, row, column, self.training.sigma * side)
+        found = outputs[..., classes:]
+        if self.config.heat == "sigmoid":
+            error = F.binary_cross_entropy_with_logits(found, heat, reduction="none")
+        else:
+            error = (found - heat).square()
+        return loss + self.training.heat_weight * (error.sum(-1) * weight).mean(1)
 
 
-def _detached(parameters: Parameters) -> Parameters:
-    return [w.detach() for w in parameters[0]], [b.detach() for b in parameters[1]]
+class _Stopping:
+    """When each member is done, by DatasetGAN's rule, and what it was then.
+
+    From the fifth epoch on, a member stops when more than `patience` steps in a row did not lower its best loss of one
+    batch. The members share their steps, so a member that is done is set back at the end.
+    """
+
+    def __init__(self, networks: list[MemberNetworks], members: int, training: Training, num_pixels: int) -> None:
+        self.networks, self.patience = networks, training.patience
+        self.warm = WARM_EPOCHS * training.steps_per_epoch(num_pixels)
+        self.step = 0
+        self.best = torch.full((members,), torch.inf)
+        self.waited = torch.zeros(members, dtype=torch.int64)
+        self.stopped: dict[int, list[Tensor]] = {}
+
+    def done(self, loss: Tensor) -> bool:
+        """Whether every member has stopped after this step."""
+        self.step += 1
+        if self.patience == 0 or self.step <= self.warm:
+            return False
+        better = loss < self.best
+        self.best = torch.where(better, loss, self.best)
+        self.waited = torch.where(better, 0, self.waited + 1)
+        for member in torch.nonzero(self.waited > self.patience)[:, 0].tolist():
+            if member not in self.stopped:
+                self.stopped[member] = [t[member].detach().clone() for n in self.networks for t in n.state()]
+        return len(self.stopped) == len(self.best)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Set every member back to the step at which it stopped."""
+        state = [t for network in self.networks for t in network.state()]
+        for member, kept in self.stopped.items():
+            for tensor, value in zip(state, kept, strict=True):
+                tensor[member] = value

@@ -8,9 +8,12 @@ Places have sub-pixel precision: the centre of mass of the heat around the highe
 has no heat anywhere, so the height of the peak tells whether it is visible.
 """
 
+import colorsys
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 WINDOW = 2.0  # radius of the window around a peak, in standard deviations of the Gaussian
@@ -66,3 +69,89 @@ def visible_only(keypoints: NDArray[np.float32]) -> NDArray[np.float32]:
     result = np.array(keypoints, np.float32)
     result[..., 2] = result[..., 2] > 1.5
     return result
+
+
+def calibrate_visibility(
+    chances: NDArray[np.float32], visible: NDArray[np.float32], used: tuple[float, float]
+) -> tuple[float, float]:
+    """Slope and middle of the logistic curve from peak heights to chances of being visible (Platt scaling).
+
+    Parameters
+    ----------
+    chances : (n, K) float32, predicted under the curve `used`, of images that training did not see
+    visible : (n, K) float32, 1 for what is visible and 0 for what is not
+    used : slope and middle
+
+    Returns
+    -------
+    slope, middle: of the curve sigmoid(slope (height - middle)) with the highest likelihood, targets moved inwards as
+    Platt (1999) has it, so that a few perfectly separated examples make no step; `used` where all are of one kind
+    """
+    chance = np.clip(chances.astype(np.float64).ravel(), 1e-7, 1 - 1e-7)
+    height = np.log(chance / (1 - chance)) / used[0] + used[1]
+    positive = visible.ravel() > 0.5
+    if positive.all() or not positive.any():
+        return used
+    target = np.where(positive, (positive.sum() + 1) / (positive.sum() + 2), 1 / ((~positive).sum() + 2))
+    slope, shift = 1.0, 0.0
+    for _ in range(50):  # Newton's method on a convex function of two numbers
+        p = 1 / (1 + np.exp(-np.clip(slope * height + shift, -30, 30)))
+        gradient = np.array([((p - target) * height).sum(), (p - target).sum()])
+        w = np.maximum(p * (1 - p), 1e-9)
+        hessian = np.array([[(w * height**2).sum(), (w * height).sum()], [(w * height).sum(), w.sum()]])
+        step = np.linalg.solve(hessian + 1e-6 * np.eye(2), gradient)
+        slope, shift = slope - step[0], shift - step[1]
+        if np.abs(step).max() < 1e-9:
+            break
+    if not np.isfinite(slope) or slope <= 1e-3:  # a lower peak is no sign of a visible keypoint: heights say nothing
+        return used
+    return float(slope), float(-shift / slope)
+
+
+def object_sizes(masks: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Longer side of the box around what is not background: the unit of the share of correct keypoints.
+
+    Parameters
+    ----------
+    masks : (n, R, R) part ids
+
+    Returns
+    -------
+    (n,) int64, pixels; R for an image without an object
+    """
+    sides = []
+    for mask in masks > 0:
+        spans = [np.flatnonzero(mask.any(axis)) for axis in (0, 1)]
+        sides.append(max((int(s[-1] - s[0]) + 1 for s in spans if len(s)), default=mask.shape[0]))
+    return np.array(sides)
+
+
+def draw_keypoints(
+    images: NDArray[np.uint8], keypoints: NDArray[np.float32], scale: int = 1, *, threshold: float = 0.5
+) -> NDArray[np.uint8]:
+    """Dots where keypoints are probably visible, every keypoint in a colour of its own.
+
+    Parameters
+    ----------
+    images : (n, R * scale, R * scale, 3) uint8, already magnified
+    keypoints : (n, K, 3) float, x and y in pixels before magnification, chance of being visible
+    scale : int
+    threshold : float, from which chance on a keypoint is drawn
+
+    Returns
+    -------
+    (n, R * scale, R * scale, 3) uint8
+    """
+    drawn = []
+    radius = max(1.0, images.shape[1] / 90)
+    for image, points in zip(images, keypoints, strict=True):
+        picture = Image.fromarray(image)
+        pen = ImageDraw.Draw(picture)
+        for index, (x, y, chance) in enumerate(points):
+            if chance >= threshold:
+                colour = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(index / len(points), 1, 1))
+                centre_x, centre_y = x * scale - 0.5, y * scale - 0.5  # Pillow's pixel centres are whole numbers
+                box = (centre_x - radius, centre_y - radius, centre_x + radius, centre_y + radius)
+                pen.ellipse(box, fill=colour, outline="black")
+        drawn.append(np.asarray(picture))
+    return np.stack(drawn)

@@ -1,19 +1,22 @@
 """Labelled samples of a generator: style codes in; images, labels and their uncertainty out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganfoundry.gan.generator import StyleSynthesis
-from ganfoundry.labels.interpreter import StyleInterpreter
+from ganfoundry.labels.factorised import Mode
+from ganfoundry.labels.feature_source import FeatureSource, images_and_maps
+from ganfoundry.labels.feature_table import FeatureTable
+from ganfoundry.labels.interpreter import Prediction, StyleInterpreter
 
 BATCH = 8
-Fit = Callable[[Mapping[str, Tensor], NDArray[np.uint8], NDArray[np.int64]], StyleInterpreter]
+Fit = Callable[[FeatureTable, NDArray[np.int64]], StyleInterpreter]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class LabelledSamples:
     uncertainty : (n, R, R) float32, Jensen-Shannon divergence of the ensemble in nats
     score : (n,) float32, mean of the most uncertain tenth of an image's pixels
     keypoints : (n, K, 3) float32, x, y in pixels and the chance of being visible; None without keypoints
+    keypoint_spread : (n, K) float32, pixels, how far apart the members place a keypoint; None without keypoints
     """
 
     image: NDArray[np.uint8]
@@ -34,10 +38,11 @@ class LabelledSamples:
     uncertainty: NDArray[np.float32]
     score: NDArray[np.float32]
     keypoints: NDArray[np.float32] | None = None
+    keypoint_spread: NDArray[np.float32] | None = None
 
 
 def label_samples(
-    synthesis: StyleSynthesis,
+    synthesis: FeatureSource,
     interpreter: StyleInterpreter,
     w: Tensor,
     *,
@@ -48,7 +53,7 @@ def label_samples(
 
     Parameters
     ----------
-    synthesis : StyleSynthesis
+    synthesis : FeatureSource
     interpreter : StyleInterpreter, trained on this generator's feature maps
     w : (n, w_dim) float32, after truncation
     batch : int
@@ -61,23 +66,23 @@ def label_samples(
         image, features = images_and_features(synthesis, rows, layers, batch=batch)
         prediction = interpreter.predict(features, dtype=dtype)
         found = [prediction.label, prediction.uncertainty, prediction.score]
-        if prediction.keypoints is not None:
-            found.append(prediction.keypoints)
+        if prediction.keypoints is not None and prediction.keypoint_spread is not None:
+            found += [prediction.keypoints, prediction.keypoint_spread]
         parts.append((image, *(t.numpy() for t in found)))
     return LabelledSamples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @torch.inference_mode()
 def images_and_features(
-    synthesis: StyleSynthesis, w: Tensor, layers: Sequence[str], *, batch: int = BATCH
+    synthesis: FeatureSource, w: Tensor, layers: Sequence[str], *, batch: int = BATCH
 ) -> tuple[NDArray[np.uint8], dict[str, Tensor]]:
     """Images of style codes with stored noise, and the feature maps they come from.
 
     Parameters
     ----------
-    synthesis : StyleSynthesis
+    synthesis : FeatureSource
     w : (n, w_dim) float32
-    layers : names of convolutions, such as "b8.conv1"
+    layers : names of convolutions, such as "b8.conv1", or "b8.conv1:raw"
 
     Returns
     -------
@@ -85,11 +90,37 @@ def images_and_features(
     """
     images, maps = [], []
     for rows in w.split(batch):
-        image, features = synthesis(rows, noise="const", features=list(layers))
+        image, features = images_and_maps(synthesis, rows, layers)
         images.append(to_uint8(image))
         maps.append(features)
     joined = {name: torch.cat([m[name] for m in maps]).float() for name in layers}
     return np.concatenate(images), joined
+
+
+@torch.inference_mode()
+def images_and_table(
+    synthesis: FeatureSource, w: Tensor, layers: Sequence[str], *, mode: Mode = "bilinear", standardise: bool = True
+) -> tuple[NDArray[np.uint8], FeatureTable]:
+    """Images of style codes, and their feature maps as a table for training; one image is made at a time.
+
+    Parameters
+    ----------
+    synthesis, w, layers : as in :func:`images_and_features`
+    mode, standardise : as in :class:`FeatureTable`
+    """
+    images: list[NDArray[np.uint8]] = []
+
+    def maps(rows: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:
+        for row in rows:
+            image, features = images_and_maps(synthesis, row, layers)
+            images.append(to_uint8(image))
+            yield features
+
+    made = maps(w.split(1))
+    first = next(made)
+    side = images[0].shape[1]
+    table = FeatureTable.build(chain([first], made), len(w), side, mode, standardise=standardise)
+    return np.concatenate(images), table
 
 
 def to_uint8(image: Tensor) -> NDArray[np.uint8]:
@@ -98,28 +129,27 @@ def to_uint8(image: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(stored.permute(0, 2, 3, 1).numpy())
 
 
-def held_out_labels(
-    features: Mapping[str, Tensor], labels: NDArray[np.uint8], folds: Sequence[NDArray[np.int64]], fit: Fit
-) -> NDArray[np.uint8]:
-    """Labels of every image by an interpreter that did not see it (k-fold cross-validation).
+def predict_table(interpreter: StyleInterpreter, table: FeatureTable) -> Prediction:
+    """Predict the images of a table one by one."""
+    return Prediction.joined([interpreter.predict(table.features(index)) for index in range(len(table))])
+
+
+def held_out_prediction(table: FeatureTable, folds: Sequence[NDArray[np.int64]], fit: Fit) -> Prediction:
+    """Predict every image by an interpreter that did not see it (k-fold cross-validation).
 
     Parameters
     ----------
-    features : {name: (n, C, r, r)}
-    labels : (n, R, R) uint8
+    table : FeatureTable
     folds : index arrays that together hold each image once
-    fit : function (features, labels, row numbers of these images) -> StyleInterpreter
-
-    Returns
-    -------
-    (n, R, R) uint8
+    fit : function (table of the other images, their row numbers) -> StyleInterpreter
     """
-    result = np.empty_like(labels)
-    for held_out in folds:
-        others = np.setdiff1d(np.arange(len(labels)), held_out)
-        interpreter = fit({name: f[others] for name, f in features.items()}, labels[others], others)
-        result[held_out] = interpreter.predict({name: f[held_out] for name, f in features.items()}).label.numpy()
-    return result
+    found: dict[int, Prediction] = {}
+    for unseen in folds:
+        others = np.setdiff1d(np.arange(len(table)), unseen)
+        interpreter = fit(table.subset(others), others)
+        for image in unseen.tolist():
+            found[image] = interpreter.predict(table.features(image))
+    return Prediction.joined([found[image] for image in sorted(found)])
 
 
 @contextmanager

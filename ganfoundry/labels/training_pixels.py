@@ -1,91 +1,19 @@
-"""Labelled pixels as training rows, read from feature maps at their own resolutions.
-
-A sampled pixel's feature vector is gathered from every map with at most four taps (bilinear) or one (nearest), the same
-numbers as in the resized tensor. Only the rows of one batch ever exist.
+"""Which pixels of the labelled images a training step sees.
 
 Pixels are drawn so that small parts are seen: part of a batch visits every labelled region (a connected piece of one
-class in one image) in turn, as the paper asks for "at least one pixel per region"; the rest picks classes with
-probability proportional to count ** (1 - balance), then a pixel of that class.
+class in one image) in turn, as the paper asks for "at least one pixel per region"; part lies around the keypoints; the
+rest picks classes with probability proportional to count ** (1 - balance), then a pixel of that class.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 
 from ganfoundry.errors import InputError
-from ganfoundry.labels.factorised import Mode, resize_matrix
 
 IGNORED = 255
-
-
-@dataclass(frozen=True)
-class FeatureTable:
-    """Feature maps of a few images, channels last, ready for gathering pixels."""
-
-    maps: Mapping[str, Tensor]  # name -> (n, r, r, C) float32
-    resolution: int
-    mode: Mode
-
-    @classmethod
-    def build(cls, features: Mapping[str, Tensor], resolution: int, mode: Mode) -> "FeatureTable":
-        """From {name: (n, C, r, r)}, in the order given."""
-        return cls({k: f.permute(0, 2, 3, 1).contiguous().float() for k, f in features.items()}, resolution, mode)
-
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (>= 1e-4) of every channel over images and positions, each (D,)."""
-        flat = [feature.flatten(0, 2) for feature in self.maps.values()]
-        mean = torch.cat([f.mean(0) for f in flat])
-        return mean, torch.cat([f.std(0, correction=0) for f in flat]).clamp(min=1e-4)
-
-    def standardised(self, mean: Tensor, deviation: Tensor) -> "FeatureTable":
-        """Return the same maps with (x - mean) / deviation per channel; resizing commutes with it."""
-        sizes = [feature.shape[-1] for feature in self.maps.values()]
-        parts = zip(self.maps.items(), mean.split(sizes), deviation.split(sizes), strict=True)
-        return FeatureTable({k: (f - m) / s for (k, f), m, s in parts}, self.resolution, self.mode)
-
-    def gather(self, pixels: Tensor) -> Tensor:
-        """Feature vectors of pixels.
-
-        Parameters
-        ----------
-        pixels : (...) int64, flat index (image * R + row) * R + column
-
-        Returns
-        -------
-        (..., D) float32, maps in order: what the concatenated tensor holds at these pixels
-        """
-        image, row, column = (
-            pixels // self.resolution**2,
-            pixels // self.resolution % self.resolution,
-            pixels % self.resolution,
-        )
-        return torch.cat([self._taps(feature, image, row, column) for feature in self.maps.values()], -1)
-
-    def _taps(self, feature: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        side = feature.shape[1]
-        flat = feature.view(-1, feature.shape[-1])
-        if side == self.resolution:
-            return flat[(image * side + row) * side + column]
-        index, weight = _axis_taps(side, self.resolution, self.mode)
-        total: Tensor | None = None
-        for a in range(index.shape[1]):
-            for b in range(index.shape[1]):
-                value = flat[(image * side + index[row, a]) * side + index[column, b]]
-                scaled = value.mul_((weight[row, a] * weight[column, b])[..., None])
-                total = scaled if total is None else total.add_(scaled)
-        assert total is not None
-        return total
-
-
-def _axis_taps(source: int, target: int, mode: Mode) -> tuple[Tensor, Tensor]:
-    """Return the one or two source positions of each output position, (target, taps) int64, and their weights."""
-    weight, index = resize_matrix(source, target, mode).topk(1 if mode == "nearest" or source == 1 else 2, dim=1)
-    return index, weight
 
 
 class PixelSampler:
@@ -100,7 +28,9 @@ class PixelSampler:
     region_share : float in [0, 1]
         Share of a batch that walks through the regions.
     min_pixels : int
-        A class with fewer pixels than this in an image is ignored there, as a slip of the pen.
+        A class with fewer pixels than this in an image is a slip of the pen there.
+    specks : "ignored" or "background"
+        What becomes of such pixels.
     keypoints : (n, K, 3) float32, optional
         x, y in pixels and visibility 0..1.
     keypoint_share : float in [0, 1]
@@ -121,16 +51,17 @@ class PixelSampler:
         balance: float,
         region_share: float,
         min_pixels: int,
+        specks: str = "ignored",
         keypoints: NDArray[np.float32] | None = None,
         keypoint_share: float = 0.0,
         sigma: float = 1.0,
     ) -> None:
-        self.labels = _without_specks(labels, num_classes, min_pixels).reshape(-1)
-        used = np.flatnonzero(self.labels != IGNORED)
-        if len(used) == 0:
+        self.labels = _without_specks(labels, num_classes, min_pixels, specks).reshape(-1)
+        self.used = np.flatnonzero(self.labels != IGNORED)
+        if len(self.used) == 0:
             raise InputError("the label maps hold no labelled pixel")
         self.num_classes, self.region_share = num_classes, region_share
-        self.counts = np.bincount(self.labels[used], minlength=num_classes)
+        self.counts = np.bincount(self.labels[self.used], minlength=num_classes)
         self.by_class = [np.flatnonzero(self.labels == c) for c in range(num_classes)]
         weight = np.where(self.counts > 0, self.counts.astype(float) ** (1 - balance), 0.0)
         self.class_weight = weight / weight.sum()
@@ -198,14 +129,15 @@ def _visible_points(keypoints: NDArray[np.float32] | None) -> NDArray[np.float64
     return np.column_stack([image, keypoints[image, point, :2]]).astype(float)
 
 
-def _without_specks(labels: NDArray[np.uint8], num_classes: int, min_pixels: int) -> NDArray[np.uint8]:
+def _without_specks(labels: NDArray[np.uint8], num_classes: int, min_pixels: int, specks: str) -> NDArray[np.uint8]:
     cleaned = labels.copy()
     for index, label in enumerate(labels):
         ids, counts = np.unique(label, return_counts=True)
         wrong = ids[(ids >= num_classes) & (ids != IGNORED)]
         if len(wrong):
             raise InputError(f"label map {index} holds class id {wrong[0]}, but there are only {num_classes} classes")
-        cleaned[index][np.isin(label, ids[counts < min_pixels])] = IGNORED
+        small = ids[(counts < min_pixels) & (ids != IGNORED)]
+        cleaned[index][np.isin(label, small)] = 0 if specks == "background" else IGNORED
     return cleaned
 
 

@@ -1,6 +1,5 @@
 """The batched ensemble against independent networks; training on separable features; files."""
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ganfoundry.errors import InputError
-from ganfoundry.labels import training_pixels
 from ganfoundry.labels.factorised import Mode, concatenated
 from ganfoundry.labels.interpreter import InterpreterConfig, StyleInterpreter, Training
-from ganfoundry.labels.interpreter_training import ensemble_logits, fold_standardisation, initial_parameters
-from ganfoundry.labels.training_pixels import FeatureTable, PixelSampler
+from ganfoundry.labels.member_networks import initial_parameters
 from ganfoundry.labels.uncertainty import image_score, jensen_shannon
 
 torch.set_num_threads(1)
@@ -94,54 +91,6 @@ def test_a_tied_vote_goes_to_the_smallest_class() -> None:
     assert interpreter.predict(features).label.eq(0).all()
 
 
-def test_ensemble_logits_are_those_of_a_loop() -> None:
-    features, _ = world()
-    interpreter = random_interpreter(features)
-    rows = torch.randn(5, 9, interpreter.config.widths[0], generator=torch.Generator().manual_seed(0))
-    ours = ensemble_logits(rows, interpreter.weights, interpreter.biases)
-    with torch.no_grad():
-        expected = torch.stack([net(row) for net, row in zip(independent_networks(interpreter), rows, strict=True)])
-    assert (ours - expected).abs().max() < 1e-5
-
-
-def test_dropout_keeps_the_mean_and_is_seeded() -> None:
-    weights = [torch.eye(4)[None], torch.ones(1, 1, 4)]
-    biases = [torch.zeros(1, 4), torch.zeros(1, 1)]
-    rows = torch.ones(1, 20_000, 4)
-    draw = [ensemble_logits(rows, weights, biases, 0.3, torch.Generator().manual_seed(0)) for _ in range(2)]
-    assert torch.equal(draw[0], draw[1])
-    assert float(draw[0].mean()) == pytest.approx(4.0, abs=0.05)
-    assert float(draw[0].std()) > 0.5
-
-
-def test_folding_the_standardisation_is_exact() -> None:
-    random = torch.Generator().manual_seed(0)
-    weight, bias = torch.randn(3, 5, 7, generator=random), torch.randn(3, 5, generator=random)
-    mean, deviation = 3 * torch.randn(7, generator=random), torch.rand(7, generator=random) + 0.1
-    x = torch.randn(11, 7, generator=random)
-    folded, shifted = fold_standardisation(weight, bias, mean, deviation)
-    expected = torch.einsum("mod,nd->mno", weight, (x - mean) / deviation) + bias[:, None]
-    assert (torch.einsum("mod,nd->mno", folded, x) + shifted[:, None] - expected).abs().max() < 1e-4
-
-
-@pytest.mark.parametrize(("mode", "resolution"), list(itertools.product(["bilinear", "nearest"], [16, 12])))
-def test_gathered_pixels_are_those_of_the_tall_tensor(mode: Mode, resolution: int) -> None:
-    features, _ = world()
-    table = FeatureTable.build(features, resolution, mode)
-    pixels = torch.randint(0, 3 * resolution**2, (2, 40), generator=torch.Generator().manual_seed(0))
-    tall = torch.stack([concatenated([f[n] for f in features.values()], resolution, mode) for n in range(3)])
-    expected = tall.permute(0, 2, 3, 1).flatten(0, 2)[pixels]
-    assert (table.gather(pixels) - expected).abs().max() < 1e-4
-
-
-def test_standardised_features_have_mean_zero_and_deviation_one() -> None:
-    features, _ = world()
-    table = FeatureTable.build(features, 16, "bilinear")
-    mean, deviation = table.standardised(*table.statistics()).statistics()
-    assert mean.abs().max() < 1e-5
-    assert (deviation - 1).abs().max() < 1e-4
-
-
 def test_training_learns_separable_classes_and_generalises() -> None:
     features, labels = world()
     steps = []
@@ -184,36 +133,6 @@ def test_the_papers_widths_are_the_default() -> None:
     assert StyleInterpreter.fit(features, labels, 32, members=1, training=one).config.hidden == (256, 128)
 
 
-def test_every_region_is_drawn_and_small_classes_are_not_lost() -> None:
-    labels = np.zeros((2, 20, 20), np.uint8)
-    labels[0, 3:5, 3:5] = 1
-    labels[0, 12:14, 12:14] = 1
-    labels[1, 8, 8] = 2  # one pixel: a slip of the pen
-    labels[1, 0, :] = 255
-    sampler = PixelSampler(labels, 3, balance=0.5, region_share=0.5, min_pixels=2)
-    assert len(sampler.regions) == 4  # two backgrounds, two pieces of class 1
-    drawn = sampler.draw(400, np.random.default_rng(0))
-    values = sampler.labels[drawn]
-    assert set(values) == {0, 1}
-    assert 0.2 < (values == 1).mean() < 0.5
-    for region in sampler.regions:
-        assert np.isin(drawn[:4], region).sum() == 1  # the first walk visits each region once
-    even = PixelSampler(labels, 3, balance=0.0, region_share=0.0, min_pixels=1)
-    values = even.labels[even.draw(50_000, np.random.default_rng(0))]
-    assert (values == 1).mean() == pytest.approx(8 / 780, abs=0.002)
-    balanced = PixelSampler(labels, 3, balance=1.0, region_share=0.0, min_pixels=1)
-    values = balanced.labels[balanced.draw(9_000, np.random.default_rng(0))]
-    assert np.bincount(values) / 9_000 == pytest.approx([1 / 3] * 3, abs=0.02)
-
-
-def test_prior_shift_undoes_the_balancing() -> None:
-    labels = np.zeros((1, 10, 10), np.uint8)
-    labels[0, 0] = 1
-    sampler = PixelSampler(labels, 3, balance=1.0, region_share=0.0, min_pixels=1)
-    shift = sampler.prior_shift(np.array([500, 500, 0]))
-    assert shift == pytest.approx([np.log(0.9 / 0.5), np.log(0.1 / 0.5), 0.0])
-
-
 def test_the_prior_only_moves_the_last_bias() -> None:
     features, labels = world()
     fits = [
@@ -234,7 +153,7 @@ def test_bad_labels_are_refused() -> None:
     with pytest.raises(InputError, match="2 label maps, but feature map b4 holds 3 images"):
         StyleInterpreter.fit(features, labels[:2], 4, members=1, training=FAST)
     with pytest.raises(InputError, match="no labelled pixel"):
-        StyleInterpreter.fit(features, np.full_like(labels, training_pixels.IGNORED), 4, members=1, training=FAST)
+        StyleInterpreter.fit(features, np.full_like(labels, 255), 4, members=1, training=FAST)
 
 
 def test_bad_features_are_refused() -> None:
