@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ganfoundry.errors import InputError
-from ganfoundry.render import edges_reference, margin_reference, reference, shading_reference
+from ganfoundry.render import edges_reference, fast, margin_reference, reference, shading_reference
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.fragments import FragmentList, join
 from ganfoundry.render.topology import Topology
@@ -100,6 +100,24 @@ def render(
     scene = _prepare(vertices, faces, cameras, size, attributes, texture, uv, uv_faces)
     if reach is None:
         reach = 1.0 if silhouette == "margin" else size / 16.0
+    if silhouette not in ("edge", "soft", "margin"):
+        raise InputError(f"there is no silhouette mode {silhouette!r}; choose edge, soft or margin")
+    if backend == "auto":
+        backend = "numba" if scene.points.device.type == "cpu" else "torch"
+    if backend == "numba":
+        return _draw_fast(scene, size, silhouette, reach)
+    return _draw_reference(scene, size, silhouette, reach)
+
+
+def _draw_fast(scene: _Scene, size: int, silhouette: Silhouette, reach: float) -> Rendering:
+    surface = fast.surface(scene.points, scene.topology, size, borders=silhouette == "edge")
+    mask, attributes, image = fast.shade(
+        surface.fragments, len(scene.points), size, attributes=scene.attributes, uv=scene.uv, texture=scene.texture
+    )
+    return Rendering(mask, image, attributes, surface.depth, surface.face, surface.fragments)
+
+
+def _draw_reference(scene: _Scene, size: int, silhouette: Silhouette, reach: float) -> Rendering:
     n, points, topology = len(scene.points), scene.points, scene.topology
     face_map = reference.visible_faces(points, topology, size)
     centres = reference.centre_fragments(points, topology, face_map)
@@ -108,17 +126,14 @@ def render(
         fragments = join(centres, edges_reference.border_fragments(points, topology, size))
     elif silhouette == "margin":
         fragments = margin_reference.margin_fragments(points, topology, centres, size, reach)
-    elif silhouette != "soft":
-        raise InputError(f"there is no silhouette mode {silhouette!r}; choose edge, soft or margin")
-    mask = shading_reference.splat(fragments, points.new_ones(len(fragments.weight), 1), n, size)[:, 0]
-    if silhouette == "soft":
-        mask = mask + margin_reference.halo(points, topology, face_map, reach)
-    depth_values = shading_reference.interpolate(centres, points[..., 2:], topology.faces)
-    depth = shading_reference.splat(centres, depth_values, n, size)[:, 0]
-    attribute_map, image = shading_reference.shade(
+    mask, attributes, image = shading_reference.shade(
         fragments, n, size, attributes=scene.attributes, uv=scene.uv, texture=scene.texture
     )
-    return Rendering(mask, image, attribute_map, depth, face_map, fragments)
+    if silhouette == "soft":
+        mask = mask + margin_reference.halo(points, topology, face_map, reach)
+    depths = shading_reference.interpolate(centres, points[..., 2:], topology.faces)
+    depth = shading_reference.splat(centres, depths, n, size)[:, 0]
+    return Rendering(mask, image, attributes, depth, face_map, fragments)
 
 
 class _Scene(NamedTuple):

@@ -56,15 +56,16 @@ def shade(
     attributes: tuple[Tensor, Tensor] | None,
     uv: tuple[Tensor, Tensor] | None,
     texture: Tensor | None,
-) -> tuple[Tensor | None, Tensor | None]:
-    """Maps (N, C, size, size) of attributes and of the texture; see `ganfoundry.render.renderer.render`.
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Mask (N, size, size) and maps (N, C, size, size) of attributes and texture, see `renderer.render`.
 
     `attributes` and `uv` are values (1 or N, V, C) and the faces (1 or N, F, 3) that name them.
     """
+    mask = splat(fragments, fragments.weight.new_ones(len(fragments.weight), 1), num_images, size)[:, 0]
     attribute_map = texture_map = None
     if attributes is not None:
         attribute_map = splat(fragments, interpolate(fragments, *attributes), num_images, size)
     if texture is not None and uv is not None:
         colours = sample_texture(texture, fragments.image, interpolate(fragments, *uv))
         texture_map = splat(fragments, colours, num_images, size)
-    return attribute_map, texture_map
+    return mask, attribute_map, texture_map
