@@ -156,6 +156,25 @@ class FilteredViews(Artifact):
     payload = ("shards",)
 
 
+class ViewLabels(Artifact):
+    """Part labels of a multi-view set: shards with label, certainty, perhaps keypoints; row i belongs to its row i."""
+
+    kind = "view-labels"
+    title = "labels of a multi-view set"
+    made_by = ("label-views",)
+    payload = ("shards", "labels.json")
+
+
+class InverseGraphics(Artifact):
+    """A trained inverse-graphics network: network.safetensors, network.json, track/."""
+
+    kind = "inverse-graphics"
+    title = "a trained inverse-graphics network"
+    made_by = ("train-inverse-graphics",)
+    payload = ("network.safetensors", "network.json")
+    main = "report.html"
+
+
 class Labels(Artifact):
     """Labelled generated images: images/*.png, masks/*.png, latents.safetensors, labels.json."""
 
@@ -175,6 +194,16 @@ class LabelExport(Artifact):
     main = "annotate"
 
 
+class Candidates(Artifact):
+    """Generated samples to label next: candidates.json, sheet.png."""
+
+    kind = "candidates"
+    title = "samples to label next"
+    made_by = ("select",)
+    payload = ("candidates.json",)
+    main = "sheet.png"
+
+
 class Interpreter(Artifact):
     """A trained Style Interpreter: interpreter.safetensors, interpreter.json."""
 
@@ -185,7 +214,7 @@ class Interpreter(Artifact):
 
 
 class LabelledSet(Artifact):
-    """Labelled images: shards with image, label, uncertainty, score, w, seed; selection.json, labels.json."""
+    """Labelled images: shards (image, label, uncertainty, score, w, seed, keypoints); selection.json, labels.json."""
 
     kind = "labelled-set"
     title = "a labelled set"
@@ -194,13 +223,13 @@ class LabelledSet(Artifact):
 
 
 class Export(Artifact):
-    """A data set for others: dataset.h5, coco/."""
+    """A data set for others: dataset.h5, coco/, webdataset/, ..., README.md (its card), checksums.json."""
 
     kind = "export"
     title = "an exported data set"
     made_by = ("export",)
-    payload = ("dataset.h5",)
-    main = "dataset.h5"
+    payload = ("checksums.json",)
+    main = "README.md"
 
 
 class Report(Artifact):

@@ -7,6 +7,7 @@ its camera. Generators are not perfect cameras: each image may deviate a little,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from ganfoundry.errors import InputError
 from ganfoundry.render.cameras import Cameras
 
-BIN = 30.0  # degrees
 _SCALES = (10.0, 10.0, 0.1, 0.1)  # what 1 means: degrees, degrees, log distance, image sides
 
 
@@ -24,8 +24,8 @@ class CameraTable(nn.Module):
 
     Parameters
     ----------
-    bins : sequence of int
-        Azimuth bin 0..11 of each code.
+    azimuths : sequence of float
+        Degrees, where each code's camera starts: the middle of its azimuth bin.
     num_images : int
         Images that may deviate; 0: none.
     distance, fov : float
@@ -35,17 +35,17 @@ class CameraTable(nn.Module):
     """
 
     def __init__(
-        self, bins: Sequence[int], num_images: int, distance: float, fov: float, *, fixed: bool = False
+        self, azimuths: Sequence[float], num_images: int, distance: float, fov: float, *, fixed: bool = False
     ) -> None:
         super().__init__()
-        if not len(bins) or not all(0 <= b < 360 / BIN for b in bins):
-            raise InputError(f"azimuth bins are 0 to 11, one a code, not {list(bins)}")
+        if not len(azimuths) or not all(math.isfinite(a) for a in azimuths):
+            raise InputError(f"a camera table needs one azimuth a viewpoint code, not {list(azimuths)}")
         self.distance, self.fov = distance, fov
         # azimuth, elevation, log distance, shift x and y; of codes and of images
-        self.codes = nn.Parameter(torch.zeros(len(bins), 5), requires_grad=not fixed)
+        self.codes = nn.Parameter(torch.zeros(len(azimuths), 5), requires_grad=not fixed)
         self.images = nn.Parameter(torch.zeros(num_images, 5), requires_grad=not fixed and num_images > 0)
-        self.register_buffer("start", torch.tensor([BIN * b for b in bins]))
-        self.register_buffer("doubt", torch.zeros(len(bins), 2))  # mean losses of the camera and of the one behind
+        self.register_buffer("start", torch.tensor([float(a) for a in azimuths]))
+        self.register_buffer("doubt", torch.zeros(len(azimuths), 2))  # mean losses of the camera and of the one behind
         self.register_buffer("scale", torch.tensor([*_SCALES, _SCALES[-1]]), persistent=False)
 
     def parameters_of(self, codes: Tensor, images: Tensor | None = None) -> Tensor:

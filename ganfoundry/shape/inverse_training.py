@@ -103,7 +103,7 @@ class InverseTrainer:
             self.network = InverseGraphicsNetwork(network_config).to(memory_format=torch.channels_last)
         images = 0 if training.fixed_cameras else len(self.data)
         self.table = CameraTable(
-            data.bins, images, network_config.distance, network_config.fov, fixed=training.fixed_cameras
+            data.azimuths, images, network_config.distance, network_config.fov, fixed=training.fixed_cameras
         )
         if discriminator is not None:
             discriminator = discriminator.requires_grad_(False).eval()

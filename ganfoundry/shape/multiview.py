@@ -26,9 +26,9 @@ class MultiView:
     objects : ndarray, int64 (N,)
         Which object each image shows.
     codes : ndarray, int64 (N,)
-        Which viewpoint code it was made from: row of `bins`.
-    bins : tuple of int
-        Azimuth bin 0..11 of every code.
+        Which viewpoint code it was made from: row of `azimuths`.
+    azimuths : tuple of float
+        Degrees: the middle of every code's azimuth bin.
     parts : ndarray, uint8 (N, S, S), or None
         Part ids; 0 is background, 255 is not known.
     certainty : ndarray, float32 (N, S, S), or None
@@ -48,7 +48,7 @@ class MultiView:
     masks: npt.NDArray[np.bool_]
     objects: npt.NDArray[np.int64]
     codes: npt.NDArray[np.int64]
-    bins: tuple[int, ...]
+    azimuths: tuple[float, ...]
     parts: npt.NDArray[np.uint8] | None = None
     certainty: npt.NDArray[np.float32] | None = None
     keypoints: npt.NDArray[np.float32] | None = None
@@ -68,9 +68,9 @@ class MultiView:
             values = getattr(self, name)
             if values is not None and values.shape[1:] != self.images.shape[1:3]:
                 raise InputError(f"{name} are {values.shape[1:]}, the images {self.images.shape[1:3]}: sizes differ")
-        if n and (self.codes.min() < 0 or self.codes.max() >= len(self.bins)):
+        if n and (self.codes.min() < 0 or self.codes.max() >= len(self.azimuths)):
             raise InputError(
-                f"images name viewpoint code {int(self.codes.max())}, but there are {len(self.bins)}: "
+                f"images name viewpoint code {int(self.codes.max())}, but there are {len(self.azimuths)}: "
                 "the multi-view set was made with other codes; make it again"
             )
         for number in np.unique(self.objects):
@@ -95,7 +95,9 @@ class MultiView:
             name: None if (values := getattr(self, name)) is None else values[rows]
             for name in ("images", "masks", "objects", "codes", "parts", "certainty", "keypoints")
         }
-        return MultiView(**chosen, bins=self.bins, part_names=self.part_names, keypoint_names=self.keypoint_names)
+        return MultiView(
+            **chosen, azimuths=self.azimuths, part_names=self.part_names, keypoint_names=self.keypoint_names
+        )
 
     def split(self, share: float, seed: int = 0) -> tuple[MultiView, MultiView]:
         """Keep a share of the objects apart: (the others, these), each with all images of its objects."""

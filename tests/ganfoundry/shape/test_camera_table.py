@@ -10,7 +10,7 @@ from ganfoundry.shape.camera_table import CameraTable
 
 
 def test_starts_at_the_middles_of_the_bins() -> None:
-    table = CameraTable([0, 3, 11], 4, 4.0, 30.0)
+    table = CameraTable([0.0, 90.0, 330.0], 4, 4.0, 30.0)
     cameras = table(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 2]))
     expected = Cameras.from_cameras([Camera(30.0 * b, 0.0, 4.0, 30.0) for b in (0, 3, 11)])
     assert torch.allclose(cameras.position, expected.position, atol=1e-5)
@@ -18,7 +18,7 @@ def test_starts_at_the_middles_of_the_bins() -> None:
 
 
 def test_images_share_their_codes_camera_but_for_their_deviation() -> None:
-    table = CameraTable([4], 3, 4.0, 30.0)
+    table = CameraTable([120.0], 3, 4.0, 30.0)
     with torch.no_grad():
         table.codes[0] = torch.tensor([1.0, 0.5, 1.0, 0.0, 0.0])
         table.images[2] = torch.tensor([0.1, 0.0, 0.0, 1.0, 0.0])
@@ -31,7 +31,7 @@ def test_images_share_their_codes_camera_but_for_their_deviation() -> None:
 
 
 def test_gradients_reach_codes_and_images() -> None:
-    table = CameraTable([0, 6], 2, 4.0, 30.0)
+    table = CameraTable([0.0, 180.0], 2, 4.0, 30.0)
     place = table(torch.tensor([1]), torch.tensor([0])).project(torch.ones(1, 1, 3) * 0.3, 32)
     place.sum().backward()  # type: ignore[no-untyped-call]
     assert table.codes.grad is not None
@@ -42,23 +42,23 @@ def test_gradients_reach_codes_and_images() -> None:
 
 
 def test_fixed_cameras_take_no_gradient() -> None:
-    table = CameraTable([0], 0, 4.0, 30.0, fixed=True)
+    table = CameraTable([0.0], 0, 4.0, 30.0, fixed=True)
     assert not any(p.requires_grad for p in table.parameters())
 
 
 def test_codes_that_look_better_from_behind_are_turned() -> None:
-    table = CameraTable([0, 3], 0, 4.0, 30.0)
+    table = CameraTable([0.0, 90.0], 0, 4.0, 30.0)
     codes = torch.tensor([0, 0, 1, 1])
     for _ in range(3):
         table.observe(codes, torch.tensor([1.0, 1.2, 0.5, 0.5]), torch.tensor([0.9, 1.25, 0.3, 0.3]))
     assert table.turn_doubtful() == [1]
     assert table.start.tolist() == [0.0, 270.0]
     assert table.doubt[1].tolist() == [0.0, 0.0]
-    behind = CameraTable([0], 0, 4.0, 30.0)(torch.tensor([0]), turn=180.0)
+    behind = CameraTable([0.0], 0, 4.0, 30.0)(torch.tensor([0]), turn=180.0)
     assert float(behind.position[0, 2].detach()) == pytest.approx(-4.0)
 
 
-@pytest.mark.parametrize("bins", [[], [12], [-1, 0]])
-def test_bins_outside_the_twelve_are_refused(bins: list[int]) -> None:
-    with pytest.raises(InputError, match="0 to 11"):
-        CameraTable(bins, 0, 4.0, 30.0)
+@pytest.mark.parametrize("azimuths", [[], [float("nan")], [0.0, float("inf")]])
+def test_unusable_azimuths_are_refused(azimuths: list[float]) -> None:
+    with pytest.raises(InputError, match="one azimuth"):
+        CameraTable(azimuths, 0, 4.0, 30.0)

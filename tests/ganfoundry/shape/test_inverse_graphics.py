@@ -72,7 +72,7 @@ def test_symmetry_is_an_option(symmetric: bool, views: MultiView) -> None:
 
 def test_what_the_image_shows_is_on_the_texture(views: MultiView) -> None:
     """Seen texels have the image's colours; with a symmetric texture their mirror images have them too."""
-    table = CameraTable([2], 0, 4.0, 30.0)
+    table = CameraTable([60.0], 0, 4.0, 30.0)
     image = network_images(views.images[1:2])
     both = {}
     for symmetric in (True, False):
@@ -197,7 +197,7 @@ def test_cameras_find_their_place(views: MultiView) -> None:
     """A camera 12 degrees off moves towards the truth when the shape is right: the sign of its gradient."""
     wrong = 12.0
     network = InverseGraphicsNetwork(NETWORK)
-    table = CameraTable(views.bins, 0, 4.0, 30.0)
+    table = CameraTable(views.azimuths, 0, 4.0, 30.0)
     with torch.no_grad():
         network.basis.zero_()
         table.codes[1, 0] = wrong / 10
@@ -211,7 +211,7 @@ def test_cameras_find_their_place(views: MultiView) -> None:
     def mask(cameras: object) -> Tensor:
         return draw(network, mesh, vertices, texture, cameras, 64).mask  # type: ignore[arg-type]
 
-    truth = mask(CameraTable(views.bins, 0, 4.0, 30.0)(torch.tensor([1]))).detach()
+    truth = mask(CameraTable(views.azimuths, 0, 4.0, 30.0)(torch.tensor([1]))).detach()
     silhouette_loss(mask(table(torch.tensor([1]))), truth).sum().backward()  # type: ignore[no-untyped-call]
     assert table.codes.grad is not None
     assert float(table.codes.grad[1, 0]) > 0

@@ -46,7 +46,7 @@ def toy_views(objects: int = 4, bins: tuple[int, ...] = (0, 2, 5, 8, 10), size: 
         np.concatenate(masks),
         np.repeat(np.arange(objects), number),
         np.tile(np.arange(number), objects),
-        bins,
+        tuple(30.0 * b for b in bins),
         np.concatenate(parts).astype(np.uint8),
         np.concatenate(masks).astype(np.float32),
         np.concatenate(keypoints).astype(np.float32),
