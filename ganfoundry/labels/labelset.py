@@ -1,4 +1,4 @@
-"""Labelled generated images on disk, and which rows of a synthesised set are kept.
+"""Labelled generated images on disk; reading which rows of a synthesised set are kept (filtering.py decides).
 
 A labels folder is made to be edited: pictures that any paint program opens, and one JSON file.
 
@@ -138,50 +138,6 @@ class LabelSet:
             keypoints,
             _check_weights(folder, table.get("weights"), len(names)),
         )
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which rows of a synthesised set are kept.
-
-    Attributes
-    ----------
-    rows : int, all rows
-    dropped : sorted row numbers
-    scores : score of each dropped row
-    reason : why, one sentence for all
-    fraction : share asked to drop
-    threshold : lowest score dropped; None when nothing was
-    """
-
-    rows: int
-    dropped: tuple[int, ...]
-    scores: tuple[float, ...]
-    reason: str
-    fraction: float
-    threshold: float | None
-
-    @property
-    def kept(self) -> NDArray[np.int64]:
-        """Row numbers that are kept, ascending."""
-        mask = np.ones(self.rows, bool)
-        mask[list(self.dropped)] = False
-        return np.flatnonzero(mask)
-
-    def save(self, path: str | Path) -> None:
-        """Write selection.json."""
-        dropped = [
-            {"row": row, "score": round(score, 6), "reason": self.reason}
-            for row, score in zip(self.dropped, self.scores, strict=True)
-        ]
-        table = {
-            "rows": self.rows,
-            "kept": self.rows - len(self.dropped),
-            "filter_fraction": self.fraction,
-            "threshold": self.threshold,
-            "dropped": dropped,
-        }
-        Path(path).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 def kept_rows(folder: str | Path) -> NDArray[np.int64]:

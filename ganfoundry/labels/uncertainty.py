@@ -1,15 +1,27 @@
-"""How much an ensemble disagrees: Jensen-Shannon divergence per pixel and one score per image.
+"""How much an ensemble disagrees: Jensen-Shannon divergence per pixel, one score per image.
 
 For members n = 1..M with class probabilities p_n at a pixel (DatasetGAN, section 3.3),
 
     JS = H(mean_n p_n) - mean_n H(p_n),        H(p) = -sum_c p_c ln p_c,
 
-in nats, between 0 (all members agree) and ln min(M, C). The image score is the mean over the most uncertain tenth of
-its pixels, as DatasetGAN's released code has it; the paper averages over all pixels, which is `fraction=1`.
+in nats, between 0 (all members agree) and ln min(M, C). An image's score is one of
+
+    top-tenth   mean over the most uncertain tenth of its pixels, as DatasetGAN's released code has it
+    mean        mean over all pixels, as the paper has it
+    interior    top-tenth over the pixels that do not touch another part: where parts meet every ensemble disagrees, in
+                good images as in bad ones
 """
 
+from typing import get_args
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from ganfoundry.labels.interpreter_config import ImageScore
+
+SCORE_KINDS: tuple[ImageScore, ...] = get_args(ImageScore)
+TOP = 0.1
 
 
 def entropy(probabilities: Tensor, dim: int) -> Tensor:
@@ -36,48 +48,56 @@ def divergence(mean_probability: Tensor, mean_entropy: Tensor, dim: int) -> Tens
     return (entropy(mean_probability, dim) - mean_entropy).clamp_(min=0)
 
 
-def image_score(uncertainty: Tensor, fraction: float = 0.1) -> Tensor:
-    """Mean of the largest `fraction` of an image's values (at least one pixel).
+def image_score(uncertainty: Tensor, kind: ImageScore = "top-tenth", label: Tensor | None = None) -> Tensor:
+    """One number an image, larger for images whose labels are less certain.
 
     Parameters
     ----------
-    uncertainty : (..., H, W) float
-    fraction : float in (0, 1]
+    uncertainty : (n, R, R) float, of every pixel
+    kind : see the module
+    label : (n, R, R) integer, predicted classes; needed for "interior" only
 
     Returns
     -------
-    (...) float
+    (n,) float
 
     Raises
     ------
     ValueError
-        If the fraction is outside (0, 1].
+        For an unknown kind, or "interior" without labels.
     """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"the fraction of pixels must be in (0, 1], got {fraction}")
-    flat = uncertainty.flatten(-2)
-    count = max(1, int(flat.shape[-1] * fraction))
-    return flat.topk(count, dim=-1).values.mean(-1)
+    if kind == "mean":
+        return uncertainty.flatten(1).mean(1)
+    if kind == "top-tenth":
+        return _top_mean(uncertainty.flatten(1), torch.ones_like(uncertainty, dtype=torch.bool).flatten(1))
+    if kind == "interior" and label is not None:
+        return _top_mean(uncertainty.flatten(1), interior(label).flatten(1))
+    raise ValueError(f"the score is one of {', '.join(SCORE_KINDS)} (interior with labels), got {kind!r}")
 
 
-def most_uncertain(scores: Tensor, fraction: float) -> Tensor:
-    """Rows to drop: the `floor(fraction * n)` highest scores, equal scores by the higher row first.
+def interior(label: Tensor, margin: int | None = None) -> Tensor:
+    """Pixels farther than a margin from a pixel of another class.
 
     Parameters
     ----------
-    scores : (n,) float
-    fraction : float in [0, 1)
+    label : (n, R, R) integer
+    margin : int, pixels along either axis; by default a sixty-fourth of the side, at least 1
 
     Returns
     -------
-    (k,) int64, sorted
-
-    Raises
-    ------
-    ValueError
-        If the fraction is outside [0, 1).
+    (n, R, R) bool; all true for an image that has no such pixel, so that it can be scored at all
     """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"the fraction to drop must be in [0, 1), got {fraction}")
-    order = torch.sort(scores, stable=True).indices
-    return order[len(scores) - int(len(scores) * fraction) :].sort().values
+    margin = max(1, label.shape[-1] // 64) if margin is None else margin
+    ids = label[:, None].float()
+    highest = F.max_pool2d(ids, 2 * margin + 1, 1, margin)
+    lowest = -F.max_pool2d(-ids, 2 * margin + 1, 1, margin)
+    inside = (highest == lowest)[:, 0]
+    return inside | ~inside.flatten(1).any(1)[:, None, None]
+
+
+def _top_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean of the largest tenth of the counted values of each row (n, P), at least one."""
+    count = (counted.sum(1) * TOP).long().clamp(min=1)
+    highest = values.masked_fill(~counted, -torch.inf).topk(int(count.max()), dim=1).values
+    taken = torch.arange(highest.shape[1]) < count[:, None]
+    return highest.masked_fill(~taken, 0).sum(1) / count

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,21 @@ import torch
 
 from ganfoundry.data.seeds import CONTENT, sample_integer
 from ganfoundry.data.shards import ShardReader
+from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import load_gan
 from ganfoundry.gan.latents import content_codes
 from ganfoundry.labels.interpreter import StyleInterpreter
-from ganfoundry.labels.labelset import kept_rows
+from ganfoundry.labels.labelset import LabelSet, kept_rows
 from ganfoundry.labels.synthesis import images_and_features
 from ganfoundry.labels.uncertainty import image_score
-from pipeline.artifacts import Gan, Interpreter, LabelledSet, Writer
-from pipeline.errors import UserError
+from pipeline.artifacts import Gan, Interpreter, LabelledSet, Labels, Writer
 from pipeline.executor import SerialExecutor
 from pipeline.stage import Context
 from stages.synthesize import Config, run
 from tests.stages.labelhelp import shades_gan, shades_interpreter, shades_labels
 
 OPTIONS: dict[str, Any] = {"num_samples": 23, "rows_per_shard": 5, "filter_fraction": 0.2}
+POINTS = ("brightest", "darkest")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,23 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Gan, Interpreter]
     gan = shades_gan(folder / "gan")
     shades_interpreter(folder / "interpreter", gan, shades_labels(folder / "labels", gan), folds=0)
     return gan, Interpreter(folder / "interpreter")
+
+
+@pytest.fixture(scope="module")
+def pointed(tmp_path_factory: pytest.TempPathFactory, sources: tuple[Gan, Interpreter]) -> tuple[Gan, Interpreter]:
+    """An interpreter that knows keypoints, too."""
+    folder = tmp_path_factory.mktemp("pointed")
+    labels = LabelSet.load(shades_labels(folder / "labels", sources[0]).path)
+    places = [brightest_and_darkest(image) for image in labels.images]
+    schema = replace(labels.schema, keypoints=POINTS)
+    replace(labels, schema=schema, keypoints=np.array(places, np.float32)).save(folder / "labels")
+    shades_interpreter(folder / "interpreter", sources[0], Labels(folder / "labels"), folds=0)
+    return sources[0], Interpreter(folder / "interpreter")
+
+
+def brightest_and_darkest(image: np.ndarray) -> list[list[float]]:
+    grey = image.sum(2).reshape(-1)
+    return [[at % 16 + 0.5, at // 16 + 0.5, 2.0] for at in (int(grey.argmax()), int(grey.argmin()))]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +118,7 @@ def test_the_most_uncertain_are_dropped_and_said_why(made: Writer[LabelledSet]) 
     assert scores[dropped].min() >= scores[kept].max()
     table = json.loads((made.path / "selection.json").read_text("utf-8"))
     assert [entry["row"] for entry in table["dropped"]] == dropped.tolist()
-    assert {entry["reason"] for entry in table["dropped"]} == {"among the most uncertain 20 %"}
+    assert table["reasons"] == {"among the most uncertain 20 %": 4}
     assert table["threshold"] == pytest.approx(float(scores[dropped].min()))
     assert (made.figures["images"], made.figures["kept"]) == (23, 19)
 
@@ -111,6 +130,7 @@ def test_the_classes_are_described(made: Writer[LabelledSet], sources: tuple[Gan
     assert table["generator_sha256"] == sources[0].generator_sha256
     assert len(table["interpreter_sha256"]) == 64
     assert (table["truncation"], table["root_seed"], table["level"]) == (0.7, 0, "fine")
+    assert (table["head"], table["score"], table["keypoints"]) == ("ensemble", "top-tenth", [])
     assert ShardReader(made.path / "shards").read("label").max() < 4
 
 
@@ -118,6 +138,68 @@ def test_nothing_is_dropped_when_not_asked(tmp_path: Path, sources: tuple[Gan, I
     out = synthesize(tmp_path, sources, num_samples=3, filter_fraction=0.0)
     assert kept_rows(out.path).tolist() == [0, 1, 2]
     assert json.loads((tmp_path / "selection.json").read_text("utf-8"))["threshold"] is None
+
+
+def test_another_filter_makes_no_image_again(tmp_path: Path, sources: tuple[Gan, Interpreter]) -> None:
+    out = synthesize(tmp_path, sources)
+    scores = ShardReader(out.path / "shards").read("score")
+    before = contents(tmp_path)
+    threshold = float(np.sort(scores)[15])
+    again = synthesize(tmp_path, sources, filter_fraction=None, filter_threshold=threshold)
+    assert kept_rows(tmp_path).tolist() == np.flatnonzero(scores <= threshold).tolist()
+    assert "images_per_second" not in again.figures  # none was made
+    after = contents(tmp_path)
+    assert {name for name in before if before[name] != after[name]} == {"selection.json"}
+    with pytest.raises(InputError, match="would drop all 23 images"):
+        synthesize(tmp_path, sources, filter_threshold=0.0)
+    with pytest.raises(InputError, match="released-code keeps"):
+        synthesize(tmp_path, sources, filter_rule="released-code")
+    synthesize(tmp_path, sources)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["mean", "interior"])
+def test_the_score_is_of_the_kind_asked_for(tmp_path: Path, sources: tuple[Gan, Interpreter], kind: Any) -> None:
+    out = synthesize(tmp_path, sources, num_samples=6, score=kind)
+    rows = ShardReader(out.path / "shards").rows(range(6), ("uncertainty", "label", "score"))
+    uncertainty = torch.from_numpy(rows["uncertainty"].astype(np.float32))
+    expected = image_score(uncertainty, kind, torch.from_numpy(rows["label"]))
+    assert np.abs(expected.numpy() - rows["score"]).max() < 1e-3
+    assert json.loads((tmp_path / "labels.json").read_text("utf-8"))["score"] == kind
+
+
+@pytest.mark.parametrize("head", ["ensemble", "distilled"])
+def test_keypoints_are_rows_too(tmp_path: Path, pointed: tuple[Gan, Interpreter], head: Any) -> None:
+    out = synthesize(tmp_path, pointed, num_samples=6, head=head, distil_images=8, distil_steps=5)
+    rows = ShardReader(out.path / "shards").rows(range(6))
+    assert rows["keypoints"].shape == (6, 2, 3)
+    assert rows["keypoints"].dtype == np.float32
+    assert (rows["keypoints"][..., :2] >= 0).all()
+    assert (rows["keypoints"][..., :2] <= 16).all()
+    assert ((rows["keypoints"][..., 2] >= 0) & (rows["keypoints"][..., 2] <= 1)).all()
+    assert ("keypoint_spread" in rows) == (head == "ensemble")
+    assert json.loads((tmp_path / "labels.json").read_text("utf-8"))["keypoints"] == list(POINTS)
+
+
+def test_the_distilled_head_labels_and_is_made_once(tmp_path: Path, sources: tuple[Gan, Interpreter]) -> None:
+    options = {"head": "distilled", "distil_images": 24, "distil_steps": 150}
+    out = synthesize(tmp_path / "a", sources, **options)
+    assert out.figures["agreement_miou"] > 0.6
+    assert out.figures["agreement_uncertainty_rank"] > 0.5
+    head = (tmp_path / "a" / "distilled.safetensors").read_bytes()
+    synthesize(tmp_path / "b", sources, TwoProcesses(), **options)
+    assert (tmp_path / "b" / "distilled.safetensors").read_bytes() == head
+    assert contents(tmp_path / "b") == contents(tmp_path / "a")
+    before = (tmp_path / "a" / "distilled.safetensors").stat().st_mtime_ns
+    synthesize(tmp_path / "a", sources, **options)
+    assert (tmp_path / "a" / "distilled.safetensors").stat().st_mtime_ns == before
+
+
+def test_half_precision_changes_little(tmp_path: Path, sources: tuple[Gan, Interpreter], made: Any) -> None:
+    out = synthesize(tmp_path, sources, num_samples=5, precision="bfloat16")
+    half, full = (ShardReader(o.path / "shards").rows(range(5), ("image", "label")) for o in (out, made))
+    assert np.abs(half["image"].astype(int) - full["image"]).mean() < 2
+    assert (half["label"] == full["label"]).mean() > 0.9
 
 
 class TwoProcesses:
@@ -180,12 +262,12 @@ def test_a_killed_run_continues(tmp_path: Path, sources: tuple[Gan, Interpreter]
 
 def test_an_interpreter_of_another_generator_is_refused(tmp_path: Path, sources: tuple[Gan, Interpreter]) -> None:
     other = shades_gan(tmp_path / "other", seed=1)
-    with pytest.raises(UserError, match="train one for this generator") as error:
+    with pytest.raises(InputError, match="train one for this generator") as error:
         synthesize(tmp_path / "out", (other, sources[1]))
     assert error.value.exit_code == 2
 
 
 def test_a_damaged_description_is_refused(tmp_path: Path, sources: tuple[Gan, Interpreter]) -> None:
     (tmp_path / "interpreter.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(UserError, match=r"cannot read .*interpreter.json"):
+    with pytest.raises(InputError, match=r"cannot read .*interpreter.json"):
         synthesize(tmp_path / "out", (sources[0], Interpreter(tmp_path)))

@@ -1,4 +1,4 @@
-"""Jensen-Shannon divergence against a loop, its bounds, and the choice of what to drop."""
+"""Jensen-Shannon divergence against a loop and its bounds; image scores."""
 
 import math
 
@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ganfoundry.labels.uncertainty import divergence, entropy, image_score, jensen_shannon, most_uncertain
+from ganfoundry.labels.uncertainty import (
+    SCORE_KINDS,
+    divergence,
+    entropy,
+    image_score,
+    interior,
+    jensen_shannon,
+)
 
 torch.set_num_threads(1)
 
@@ -61,27 +68,56 @@ def test_entropy_of_certainty_and_of_ignorance() -> None:
 
 
 def test_image_score_is_the_mean_of_the_top_tenth() -> None:
-    values = torch.arange(40.0).view(1, 5, 8)
-    assert float(image_score(values)) == pytest.approx((39 + 38 + 37 + 36) / 4)
-    assert float(image_score(values, 1.0)) == pytest.approx(values.mean())
-    assert float(image_score(torch.ones(1, 2, 2), 0.01)) == 1.0
-    for wrong in (0.0, 1.1):
-        with pytest.raises(ValueError, match="fraction"):
-            image_score(values, wrong)
+    values = torch.arange(36.0).view(1, 6, 6)
+    assert float(image_score(values)[0]) == pytest.approx((35 + 34 + 33) / 3)
+    assert float(image_score(values, "mean")[0]) == pytest.approx(values.mean())
+    assert float(image_score(torch.ones(1, 2, 2))[0]) == 1.0  # at least one pixel
+    with pytest.raises(ValueError, match="interior with labels"):
+        image_score(values, "interior")
+    with pytest.raises(ValueError, match="top-tenth, mean, interior"):
+        image_score(values, "sum")  # type: ignore[arg-type]
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.floats(0, 0.99))
-def test_most_uncertain_drops_the_top_and_nothing_else(scores: list[int], fraction: float) -> None:
-    dropped = most_uncertain(torch.tensor(scores, dtype=torch.float32), fraction).tolist()
-    assert len(dropped) == int(len(scores) * fraction)
-    assert dropped == sorted(set(dropped))
-    kept = [s for row, s in enumerate(scores) if row not in dropped]
-    assert not dropped or not kept or min(scores[row] for row in dropped) >= max(kept)
+def naive_interior(label: np.ndarray, margin: int) -> np.ndarray:
+    side = len(label)
+    result = np.zeros(label.shape, bool)
+    for y in range(side):
+        for x in range(side):
+            window = label[max(0, y - margin) : y + margin + 1, max(0, x - margin) : x + margin + 1]
+            result[y, x] = (window == label[y, x]).all()
+    return result
 
 
-def test_ties_drop_the_later_row() -> None:
-    assert most_uncertain(torch.ones(10), 0.2).tolist() == [8, 9]
-    assert most_uncertain(torch.ones(10), 0.0).tolist() == []
-    with pytest.raises(ValueError, match="fraction"):
-        most_uncertain(torch.ones(10), 1.0)
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 3))
+def test_interior_against_a_loop(seed: int, margin: int) -> None:
+    label = np.random.default_rng(seed).integers(0, 3, (2, 3, 3)).repeat(5, 1).repeat(5, 2)
+    found = interior(torch.from_numpy(label), margin).numpy()
+    for one, expected in zip(found, label, strict=True):
+        inside = naive_interior(expected, margin)
+        np.testing.assert_array_equal(one, inside if inside.any() else np.ones_like(inside))
+
+
+def test_the_interior_score_does_not_see_boundaries() -> None:
+    label = torch.zeros(2, 16, 16, dtype=torch.uint8)
+    label[:, :, 8:] = 1
+    uncertainty = torch.zeros(2, 16, 16)
+    uncertainty[:, :, 7:9] = 1.0  # where the parts meet, in both images
+    uncertainty[1, 3:6, 2:5] = 0.5  # inside a part, in the second
+    top, inner = image_score(uncertainty), image_score(uncertainty, "interior", label)
+    assert float(top[0]) == float(top[1]) == 1.0
+    assert (float(inner[0]), float(inner[1])) == (0.0, pytest.approx(9 * 0.5 / int(0.1 * 14 * 16)))
+
+
+def test_an_image_without_interior_is_scored_as_a_whole() -> None:
+    label = (torch.arange(64).view(1, 8, 8) + torch.arange(8)[:, None]) % 2
+    uncertainty = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert float(image_score(uncertainty, "interior", label)) == pytest.approx(float(image_score(uncertainty)))
+
+
+def test_every_score_orders_a_clear_case() -> None:
+    label = torch.zeros(2, 8, 8, dtype=torch.long)
+    uncertainty = torch.stack([torch.full((8, 8), 0.1), torch.full((8, 8), 0.4)])
+    for kind in SCORE_KINDS:
+        low, high = image_score(uncertainty, kind, label)
+        assert (float(low), float(high)) == (pytest.approx(0.1), pytest.approx(0.4))
