@@ -124,7 +124,8 @@ class Assistant:
         with self._lock:
             networks = self._loaded()
             if source == "annotator":
-                assert networks.annotator is not None
+                if networks.annotator is None:
+                    raise InputError("no annotator network knows this generator's images; give one with --annotator")
                 found = networks.annotator.annotate(self._store.image(name)[None])
                 return Proposal(found.parts[0], found.keypoints[0])
             if source == "trained":

@@ -55,7 +55,10 @@ def json_body() -> dict[str, Any]:
     InputError
         It is something else.
     """
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:  # brackets in brackets
+        body = None
     if not isinstance(body, dict):
         raise InputError("the request must hold a JSON object; reload the page")
     return body
@@ -90,11 +93,9 @@ def serve(app: Flask, say: Callable[[str], None], port: int | None = None) -> No
     server = make_server("127.0.0.1", number, guarded, threaded=True, request_handler=_Quiet, fd=listener.fileno())
     say(f"open http://127.0.0.1:{number}/{token}/ in a browser on this machine; Ctrl-C ends, everything is saved")
     try:
-        server.serve_forever(poll_interval=0.2)
-    except KeyboardInterrupt:
+        server.serve_forever(poll_interval=0.2)  # returns on KeyboardInterrupt
         say("the page is closed")
     finally:
-        server.server_close()
         listener.close()
 
 

@@ -72,15 +72,15 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[Label
     w = content_codes(loaded.generator, seeds, config.truncation)
     images, features = _draw(loaded.generator, w, ctx)
     found = network.annotate(images)
-    chosen = _choose(config, found, features)
-    schema = get_world(network.config.world).schema
+    world = get_world(network.config.world)
+    chosen = _choose(config, found, features, world.azimuths)
     labels = LabelSet(
         names=tuple(f"sample-{index:04d}" for index in chosen),
         images=images[chosen],
         masks=found.parts[chosen],
         w=w.numpy()[chosen],
         generator_sha256=loaded.sha256,
-        schema=schema,
+        schema=world.schema,
         provenance=_provenance(config, network),
         seeds=np.array(seeds, np.int64)[chosen],
         keypoints=found.keypoints[chosen],
@@ -114,7 +114,9 @@ def _draw(generator: "StyleGenerator", w: "Tensor", ctx: Context) -> "tuple[NDAr
     return np.concatenate(images), np.concatenate(pooled)
 
 
-def _choose(config: Config, found: "Annotation", features: "NDArray[np.float32]") -> "NDArray[np.int64]":
+def _choose(
+    config: Config, found: "Annotation", features: "NDArray[np.float32]", azimuths: tuple[float, float]
+) -> "NDArray[np.int64]":
     """Numbers of the candidates to label, ascending."""
     import numpy as np
 
@@ -131,7 +133,7 @@ def _choose(config: Config, found: "Annotation", features: "NDArray[np.float32]"
     if config.choose == "medoids":
         spread = features[allowed] / np.maximum(features.std(0), 1e-6)
         return allowed[k_medoids(spread, config.num_samples)]
-    return allowed[choose_balanced(found.rows(allowed), config.num_samples)]
+    return allowed[choose_balanced(found.rows(allowed), config.num_samples, azimuths=azimuths)]
 
 
 def _provenance(config: Config, network: "Network") -> dict[str, Any]:
@@ -215,12 +217,14 @@ def page(
     store = LabelStore(labels.path, gan.generator_sha256)
     sources = ("annotator",) if interpreter is None else ("interpreter", "annotator")
     assistant = Assistant(store, lambda: _networks(gan, annotator, interpreter), sources)
-    app = create_app("parts.html", parts_api(store, assistant, labels.path.as_posix()), largest_body(store))
+    app = create_app("parts.html", parts_api(store, assistant, str(labels.path)), largest_body(store))
     serve(app, serving.say, serving.port)
 
 
 def _networks(gan: Gan, annotator: Annotator | None, interpreter: Interpreter | None) -> "Networks":
-    """What can propose labels."""
+    """What can propose labels; without an annotator that knows the generator's class, the interpreters alone."""
+    from contextlib import suppress
+
     from ganfoundry import weights
     from ganfoundry.errors import InputError
     from ganfoundry.gan.checkpoints import load_gan
@@ -229,8 +233,10 @@ def _networks(gan: Gan, annotator: Annotator | None, interpreter: Interpreter | 
     from pages.assistant import Networks
 
     loaded = load_gan(gan.path)
-    folder = weights.network_of(loaded.world, "annotator", INSTEAD) if annotator is None else annotator.path
-    network = Network.load(folder)
+    network = None if annotator is None else Network.load(annotator.path)
+    if annotator is None:
+        with suppress(InputError):
+            network = Network.load(weights.network_of(loaded.world, "annotator", INSTEAD))
     if interpreter is None:
         return Networks(loaded.generator.synthesis, network)
     card = json.loads((interpreter.path / "interpreter.json").read_text("utf-8"))

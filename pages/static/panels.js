@@ -1,13 +1,14 @@
 // The lists beside the picture: parts, keypoints, images.
 
-export const element = (tag, className, text) => {
+const element = (tag, className, text) => {
   const made = document.createElement(tag);
   if (className) made.className = className;
   if (text !== undefined) made.textContent = text;
   return made;
 };
 
-const words = (name) => name.replaceAll("_", " ").replaceAll("-", " ");
+/** A name of the schema for reading. */
+export const words = (name) => name.replaceAll("_", " ");
 const VISIBILITY = ["not placed", "hidden", "visible"];
 const SIGNS = ["–", "○", "●"];
 

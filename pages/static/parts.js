@@ -5,7 +5,7 @@ import { Frame, View } from "./canvas.js";
 import { fromBase64 } from "./codec.js";
 import { listenToKeys } from "./keys.js";
 import { Labels } from "./labels.js";
-import { PartList, PointList, SampleList } from "./panels.js";
+import { PartList, PointList, SampleList, words } from "./panels.js";
 import { listen } from "./pointer.js";
 import { Proposals } from "./proposals.js";
 import { sameLabels, Saver } from "./saving.js";
@@ -28,7 +28,7 @@ class Editor {
     this.frame = new Frame();
     this.view = new View($("picture"), this.frame, project.resolution, palette);
     this.compare = new View($("beside"), this.frame, project.resolution, palette);
-    this.view.names = this.compare.names = project.keypoints;
+    this.view.names = this.compare.names = project.keypoints.map(words);
     this.caption = $("caption");
     this.saver = new Saver(project, {
       status: (text, kind) => this.status(text, kind),
@@ -342,7 +342,7 @@ async function picture(address) {
 async function start() {
   try {
     const project = await ask("GET", "project");
-    $("title").textContent = project.title;
+    $("title").textContent = project.title.split(/[\\/]/).slice(-2).join("/");
     $("title").title = project.title;
     const editor = new Editor(project);
     await editor.open((project.samples.find(({ done }) => !done) ?? project.samples[0]).name);

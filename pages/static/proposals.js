@@ -98,6 +98,8 @@ export class Proposals {
   async refresh() {
     const { labels } = this.editor;
     if (!this.shown || !labels) return;
+    this.editor.caption.textContent = "One moment …";
+    delete this.editor.caption.dataset.agreement;
     try {
       const found = await this.fetch(labels.name);
       if (this.editor.labels !== labels) return; // another image was opened meanwhile

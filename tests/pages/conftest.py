@@ -1,0 +1,17 @@
+"""A headless Chromium for the tests marked `browser`; without one they are skipped."""
+
+import pytest
+
+from tests.pages.pagehelp import find_chromium
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e '.[dev]')")
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium or Chrome on the PATH; install one, for example apt-get install chromium")
+    with api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
