@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ganfoundry.render import kernels, kernels_shading
+from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.fragments import FragmentList
 from ganfoundry.render.topology import Topology
 from ganfoundry.render.zbuffer import NEAR_PLANE
@@ -39,12 +40,12 @@ def _array(tensor: Tensor) -> Any:
     return tensor.detach().contiguous().numpy()
 
 
-def _cut(points: Any, topology: Topology, sides: Any, size: int) -> tuple[_Pieces, Any]:
+def _cut(screen: Any, topology: Topology, sides: Any, size: int) -> tuple[_Pieces, Any]:
     """Pieces of all silhouettes, and the nearest face beside every edge (N, E)."""
     faces, edges, face_edges = _topology_arrays(topology)
     owner = np.empty(sides.shape, np.int32)
     room = np.empty(sides.shape[1])
-    bound = kernels.silhouette_owners(points, faces, edges, face_edges, sides, NEAR_PLANE, size, owner, room)
+    bound = kernels.silhouette_owners(screen, faces, edges, face_edges, sides, size, owner, room)
     whole = _Pieces(
         *(np.empty(bound, np.int32) for _ in range(3)),
         np.empty(bound),
@@ -52,7 +53,7 @@ def _cut(points: Any, topology: Topology, sides: Any, size: int) -> tuple[_Piece
         np.empty((bound, 2)),
         np.empty(bound),
     )
-    count = kernels.cut(points, edges, sides, owner, size, *whole)
+    count = kernels.cut(screen, edges, sides, owner, size, *whole)
     return _Pieces(*(x[:count] for x in whole)), owner
 
 
@@ -68,33 +69,36 @@ class _EdgeSurface(torch.autograd.Function):
         faces, edges, face_edges = _topology_arrays(topology)
         p = _array(points)
         n, dtype = len(p), p.dtype
+        screen = np.empty(p.shape)
+        kernels.screen_of(p, NEAR_PLANE, screen)
         face_map = np.empty((n, size, size), np.int32)
         sides = np.zeros((n, edges.shape[1]), np.uint8)
-        count = kernels.visible(p, faces, face_edges, NEAR_PLANE, face_map, np.empty((size, size)), sides)
+        count = kernels.visible(screen, faces, face_edges, face_map, np.empty((size, size)), sides)
         pieces, room = None, 0
         if borders:
-            pieces, owner = _cut(p, topology, sides, size)
+            pieces, owner = _cut(screen, topology, sides, size)
             room = len(pieces.image)
         total = count + 2 * room
         image, pixel, face = (np.empty(total, np.int32) for _ in range(3))
         barycentric, weight = np.empty((total, 3), dtype), np.ones(total, dtype)
         depth = np.zeros((n, size, size), dtype)
-        kernels.centres(p, faces, face_map, image, pixel, face, barycentric, depth)
+        kernels.centres(screen, faces, face_map, image, pixel, face, barycentric, depth)
         source = np.empty(2 * room, np.int32)
         if pieces is not None:
             inverse, hit = np.empty(room), np.empty(room, np.int32)
-            head, link = np.empty((size + 1, size), np.int32), np.empty(room, np.int32)
+            head, link = np.empty((size, size), np.int32), np.empty(room, np.int32)
+            rows = np.empty((size, (size + 7) // 8), np.uint8)
             kernels.hits(
-                p, faces, face_edges, NEAR_PLANE, size, pieces.image, pieces.edge, pieces.pixel, pieces.middle,
-                head, link, inverse, hit,
+                screen, faces, face_edges, size, pieces.image, pieces.edge, pieces.pixel, pieces.middle,
+                head, link, rows, inverse, hit,
             )  # fmt: skip
             used = kernels.border_fragments(
-                p, faces, edges, pieces.image, pieces.edge, pieces.pixel, pieces.along, pieces.middle, pieces.share,
-                owner, inverse, hit,
+                screen, faces, edges, pieces.image, pieces.edge, pieces.pixel, pieces.along, pieces.middle,
+                pieces.share, owner, inverse, hit,
                 image[count:], pixel[count:], face[count:], barycentric[count:], weight[count:], source,
             )  # fmt: skip
             total, source = count + used, source[:used]
-        ctx.state = p, faces, edges, size, pieces, source, count
+        ctx.state = screen, dtype, faces, edges, size, pieces, source, count
         whole = (image[:total], pixel[:total], face[:total], barycentric[:total], weight[:total], depth, face_map)
         ctx.indices = whole[:3]
         out = tuple(torch.from_numpy(x) for x in whole)
@@ -105,14 +109,16 @@ class _EdgeSurface(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        p, faces, edges, size, pieces, source, count = ctx.state
+        screen, dtype, faces, edges, size, pieces, source, count = ctx.state
         image, pixel, face = ctx.indices
-        out = np.zeros_like(p)
+        out = np.zeros(screen.shape, dtype)
         of_weights, of_weight, of_depth = grads[3:6]
         if of_weights is not None or of_depth is not None:
-            weights = np.zeros((count, 3), p.dtype) if of_weights is None else _array(of_weights)
-            depth = np.zeros((len(p), size, size), p.dtype) if of_depth is None else _array(of_depth)
-            kernels.centres_backward(p, faces, size, image[:count], pixel[:count], face[:count], weights, depth, out)
+            weights = np.zeros((count, 3), dtype) if of_weights is None else _array(of_weights)
+            depth = np.zeros((len(screen), size, size), dtype) if of_depth is None else _array(of_depth)
+            kernels.centres_backward(
+                screen, faces, size, image[:count], pixel[:count], face[:count], weights, depth, out
+            )
         if of_weight is not None and pieces is not None:
             kernels.borders_backward(
                 edges, pieces.image, pieces.edge, pieces.along, pieces.normal, source, _array(of_weight)[count:], out
@@ -140,13 +146,13 @@ class _Shade(torch.autograd.Function):
         n, size = images
         arrays = [_array(x) for x in (*fragments, barycentric, weight)]
         attributes, uv, texture = (_array(x) for x in values)
-        inputs = (*arrays, attributes, faces[0].numpy(), uv, faces[1].numpy(), texture)
+        inputs = (*arrays, attributes, faces[0].numpy(), uv, faces[1].numpy(), texture.reshape(-1), texture.shape)
         dtype = arrays[3].dtype
         channels = (attributes.shape[2], texture.shape[1])
         mask = np.zeros((n, size * size), dtype)
-        seen, looked_up = (np.zeros((n, c, size * size), dtype) for c in channels)
+        seen, looked_up = (np.zeros(n * c * size * size, dtype) for c in channels)
         kernels_shading.shade(*inputs, mask, seen, looked_up)
-        ctx.inputs, ctx.shapes = inputs, [(n, size * size)] + [(n, c, size * size) for c in channels]
+        ctx.inputs, ctx.shapes = inputs, [(n, size * size)] + [(n * c * size * size,) for c in channels]
         ctx.set_materialize_grads(False)
         return (
             torch.from_numpy(mask).view(n, size, size),
@@ -157,23 +163,26 @@ class _Shade(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        barycentric, weight, attributes, _, uv, _, texture = ctx.inputs[3:]
+        barycentric, weight, attributes, _, uv, _, _, texture_shape = ctx.inputs[3:]
         given = [
             np.zeros(shape, weight.dtype) if g is None else _array(g).reshape(shape)
             for g, shape in zip(grads, ctx.shapes, strict=True)
         ]
         n = ctx.shapes[0][0]
         # One gradient for each image, summed up afterwards if the images share the value.
+        shapes = (attributes.shape, uv.shape, texture_shape)
         of_values = [
-            np.zeros((n if wanted else 0, *x.shape[1:]), weight.dtype)
-            for x, wanted in zip((attributes, uv, texture), ctx.needs_input_grad[5:], strict=True)
+            np.zeros((n if wanted else 0, *shape[1:]), weight.dtype)
+            for shape, wanted in zip(shapes, ctx.needs_input_grad[5:], strict=True)
         ]
         of_weights, of_weight = np.empty_like(barycentric), np.empty_like(weight)
-        kernels_shading.shade_backward(*ctx.inputs, *given, of_weights, of_weight, *of_values)
+        kernels_shading.shade_backward(
+            *ctx.inputs, *given, of_weights, of_weight, of_values[0], of_values[1], of_values[2].reshape(-1)
+        )
         back = []
-        for value, grad in zip((attributes, uv, texture), of_values, strict=True):
+        for shape, grad in zip(shapes, of_values, strict=True):
             tensor = torch.from_numpy(grad)
-            back.append((tensor if len(value) == n else tensor.sum(0, keepdim=True)) if len(grad) else None)
+            back.append((tensor if shape[0] == n else tensor.sum(0, keepdim=True)) if len(grad) else None)
         return None, None, None, torch.from_numpy(of_weights), torch.from_numpy(of_weight), *back
 
 
@@ -201,3 +210,31 @@ def shade(
         weight.new_zeros(1, 0, 1, 1) if texture is None else texture,
     )
     return mask, None if attributes is None else seen, None if texture is None else looked_up
+
+
+class _Project(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, size: int, *inputs: Tensor) -> Tensor:
+        arrays = [_array(x) for x in inputs]
+        vertices, rotation = arrays[:2]
+        points = np.empty((max(len(vertices), len(rotation)), *vertices.shape[1:]), vertices.dtype)
+        kernels.project(*arrays, size, points)
+        ctx.inputs, ctx.size = arrays, size
+        return torch.from_numpy(points)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        n = len(grad)
+        out = [np.empty((n, *x.shape[1:]), x.dtype) for x in ctx.inputs]
+        kernels.project_backward(*ctx.inputs[:4], ctx.size, _array(grad), *out)
+        tensors = (torch.from_numpy(x) for x in out)
+        pairs = zip(tensors, ctx.inputs, strict=True)
+        return None, *(t if len(x) == n else t.sum(0, keepdim=True) for t, x in pairs)
+
+
+def project(vertices: Tensor, cameras: Cameras, size: int) -> Tensor:
+    """Points (N, V, 3) of vertices (1 or N, V, 3); as `Cameras.project`."""
+    kind = vertices.dtype
+    values = (cameras.rotation, cameras.position, cameras.focal, cameras.centre)
+    return _Project.apply(size, vertices, *(x.to(kind) for x in values))

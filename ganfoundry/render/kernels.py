@@ -20,139 +20,218 @@ LEFT, RIGHT = 1, 2
 
 
 @kernel
-def visible(points, faces, face_edges, near, face_map, inverse, sides):  # type: ignore[no-untyped-def]
+def project(vertices, rotation, position, focal, centre, size, points):  # type: ignore[no-untyped-def]
+    """Fill points (N, V, 3) with the pixels and depths of vertices (1 or N, V, 3); see `Cameras.project`."""
+    for n in range(points.shape[0]):
+        i, m = n if vertices.shape[0] > 1 else 0, n if rotation.shape[0] > 1 else 0
+        r, scale = rotation[m], size * focal[m]
+        for v in range(points.shape[1]):
+            x = vertices[i, v, 0] - position[m, 0]
+            y = vertices[i, v, 1] - position[m, 1]
+            z = vertices[i, v, 2] - position[m, 2]
+            depth = r[2, 0] * x + r[2, 1] * y + r[2, 2] * z
+            over = scale / depth if depth > 0.0 else scale
+            points[n, v, 0] = (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z) * over + size * centre[m, 0]
+            points[n, v, 1] = (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z) * over + size * centre[m, 1]
+            points[n, v, 2] = depth
+
+
+@kernel
+def project_backward(
+    vertices, rotation, position, focal, size, grad, of_vertices, of_rotation, of_position, of_focal, of_centre
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Fill the gradients (N, ...) of `project`, one for each image even where images share the value."""
+    for n in range(grad.shape[0]):
+        i, m = n if vertices.shape[0] > 1 else 0, n if rotation.shape[0] > 1 else 0
+        r, scale = rotation[m], size * focal[m]
+        turn, away, zoom = np.zeros((3, 3)), np.zeros(3), 0.0
+        shift_x = shift_y = 0.0
+        for v in range(grad.shape[1]):
+            x = vertices[i, v, 0] - position[m, 0]
+            y = vertices[i, v, 1] - position[m, 1]
+            z = vertices[i, v, 2] - position[m, 2]
+            right, down = r[0, 0] * x + r[0, 1] * y + r[0, 2] * z, r[1, 0] * x + r[1, 1] * y + r[1, 2] * z
+            depth = r[2, 0] * x + r[2, 1] * y + r[2, 2] * z
+            over = 1.0 / depth if depth > 0.0 else 1.0
+            gx, gy, gz = grad[n, v, 0], grad[n, v, 1], np.float64(grad[n, v, 2])
+            along = (gx * right + gy * down) * over
+            shift_x, shift_y, zoom = shift_x + gx, shift_y + gy, zoom + along
+            if depth > 0.0:
+                gz -= scale * along * over
+            hx, hy = gx * scale * over, gy * scale * over
+            turn[0, 0] += hx * x
+            turn[0, 1] += hx * y
+            turn[0, 2] += hx * z
+            turn[1, 0] += hy * x
+            turn[1, 1] += hy * y
+            turn[1, 2] += hy * z
+            turn[2, 0] += gz * x
+            turn[2, 1] += gz * y
+            turn[2, 2] += gz * z
+            for k in range(3):
+                back = r[0, k] * hx + r[1, k] * hy + r[2, k] * gz
+                of_vertices[n, v, k] = back
+                away[k] -= back
+        of_rotation[n] = turn
+        of_position[n] = away
+        of_focal[n] = size * zoom
+        of_centre[n, 0], of_centre[n, 1] = size * shift_x, size * shift_y
+
+
+@kernel
+def screen_of(points, near, screen):  # type: ignore[no-untyped-def]
+    """Fill screen (N, V, 3): x, y and 1 / depth, 0 for what lies before the near plane."""
+    for n in range(points.shape[0]):
+        for v in range(points.shape[1]):
+            screen[n, v, 0], screen[n, v, 1] = points[n, v, 0], points[n, v, 1]
+            z = np.float64(points[n, v, 2])
+            screen[n, v, 2] = 1.0 / z if z >= near else 0.0
+
+
+@kernel
+def visible(screen, faces, face_edges, face_map, inverse, sides):  # type: ignore[no-untyped-def]
     """Fill face_map (N, size, size) and sides (N, E); inverse (size, size) is room for 1 / depth. Count the pixels."""
     size, count = face_map.shape[1], 0
-    for n in range(points.shape[0]):
+    for n in range(screen.shape[0]):
         m = n if faces.shape[0] > 1 else 0
+        points, corners, own_edges, beside = screen[n], faces[m], face_edges[m], sides[n]
         inverse[:] = 0.0
         face_map[n] = -1
-        for f in range(faces.shape[1]):
-            a, b, c = faces[m, f, 0], faces[m, f, 1], faces[m, f, 2]
-            za, zb, zc = np.float64(points[n, a, 2]), np.float64(points[n, b, 2]), np.float64(points[n, c, 2])
-            if za < near or zb < near or zc < near:
+        for f in range(corners.shape[0]):
+            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+            ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
+            if ia == 0.0 or ib == 0.0 or ic == 0.0:
                 continue
-            ax, ay = np.float64(points[n, a, 0]), np.float64(points[n, a, 1])
-            bx, by = np.float64(points[n, b, 0]), np.float64(points[n, b, 1])
-            cx, cy = np.float64(points[n, c, 0]), np.float64(points[n, c, 1])
+            ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
             area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
             if area == 0.0:
                 continue
             turned = area < 0.0
-            sides[n, face_edges[m, f, 0]] |= LEFT if (b < c) != turned else RIGHT
-            sides[n, face_edges[m, f, 1]] |= LEFT if (c < a) != turned else RIGHT
-            sides[n, face_edges[m, f, 2]] |= LEFT if (a < b) != turned else RIGHT
+            beside[np.uintp(own_edges[f, 0])] |= LEFT if (b < c) != turned else RIGHT
+            beside[np.uintp(own_edges[f, 1])] |= LEFT if (c < a) != turned else RIGHT
+            beside[np.uintp(own_edges[f, 2])] |= LEFT if (a < b) != turned else RIGHT
             if turned:
-                bx, cx, by, cy, zb, zc, area = cx, bx, cy, by, zc, zb, -area
+                bx, cx, by, cy, ib, ic, area = cx, bx, cy, by, ic, ib, -area
             # A pixel x belongs to the box when its centre x + 0.5 lies between the extremes.
             x_first = int(max(0.0, math.ceil(min(ax, bx, cx) - 0.5)))
             x_last = int(min(size - 1.0, math.floor(max(ax, bx, cx) - 0.5)))
             y_first = int(max(0.0, math.ceil(min(ay, by, cy) - 0.5)))
             y_last = int(min(size - 1.0, math.floor(max(ay, by, cy) - 0.5)))
-            ka, kb, kc = 1.0 / (area * za), 1.0 / (area * zb), 1.0 / (area * zc)
+            if x_first > x_last or y_first > y_last:
+                continue
+            over = 1.0 / area
+            # Twice the areas opposite to the corners, and 1 / depth, are linear in x.
+            step_a, step_b, step_c = by - cy, cy - ay, ay - by
+            step = (step_a * ia + step_b * ib + step_c * ic) * over
+            # Tolerant, so that no centre falls between neighbours by rounding.
+            least = -1e-12 * (area + abs(ax) + abs(ay))
             for y in range(y_first, y_last + 1):
+                near_row, face_row = inverse[y], face_map[n, y]
+                xa, xb, xc = ax - (x_first + 0.5), bx - (x_first + 0.5), cx - (x_first + 0.5)
                 ya, yb, yc = ay - (y + 0.5), by - (y + 0.5), cy - (y + 0.5)
+                ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+                here = (ea * ia + eb * ib + ec * ic) * over
                 for x in range(x_first, x_last + 1):
-                    xa, xb, xc = ax - (x + 0.5), bx - (x + 0.5), cx - (x + 0.5)
-                    # Written alike for both faces of an edge, so that no centre on it falls between them.
-                    ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
-                    if ea >= 0.0 and eb >= 0.0 and ec >= 0.0:
-                        near_here = ea * ka + eb * kb + ec * kc
-                        if near_here > inverse[y, x]:
-                            count += face_map[n, y, x] < 0
-                            inverse[y, x] = near_here
-                            face_map[n, y, x] = f
+                    if (ea >= least) & (eb >= least) & (ec >= least) & (here > near_row[np.uintp(x)]):
+                        count += face_row[np.uintp(x)] < 0
+                        near_row[np.uintp(x)] = here
+                        face_row[np.uintp(x)] = f
+                    ea += step_a
+                    eb += step_b
+                    ec += step_c
+                    here += step
     return count
 
 
 @kernel
-def centres(points, faces, face_map, image, pixel, face, barycentric, depth):  # type: ignore[no-untyped-def]
+def centres(screen, faces, face_map, image, pixel, face, barycentric, depth):  # type: ignore[no-untyped-def]
     """Fill the fragments (K,) of all covered pixel centres, and depth (N, size, size)."""
     size, k = face_map.shape[1], 0
-    for n in range(points.shape[0]):
-        m = n if faces.shape[0] > 1 else 0
+    for n in range(screen.shape[0]):
+        points, corners = screen[n], faces[n if faces.shape[0] > 1 else 0]
         for y in range(size):
+            row = face_map[n, y]
             for x in range(size):
-                f = face_map[n, y, x]
+                f = row[np.uintp(x)]
                 if f < 0:
                     continue
-                a, b, c = faces[m, f, 0], faces[m, f, 1], faces[m, f, 2]
-                za, zb, zc = np.float64(points[n, a, 2]), np.float64(points[n, b, 2]), np.float64(points[n, c, 2])
-                xa, ya = points[n, a, 0] - (x + 0.5), points[n, a, 1] - (y + 0.5)
-                xb, yb = points[n, b, 0] - (x + 0.5), points[n, b, 1] - (y + 0.5)
-                xc, yc = points[n, c, 0] - (x + 0.5), points[n, c, 1] - (y + 0.5)
-                qa, qb, qc = (xb * yc - xc * yb) / za, (xc * ya - xa * yc) / zb, (xa * yb - xb * ya) / zc
+                a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+                xa, ya = points[a, 0] - (x + 0.5), points[a, 1] - (y + 0.5)
+                xb, yb = points[b, 0] - (x + 0.5), points[b, 1] - (y + 0.5)
+                xc, yc = points[c, 0] - (x + 0.5), points[c, 1] - (y + 0.5)
+                ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+                qa, qb, qc = ea * points[a, 2], eb * points[b, 2], ec * points[c, 2]
                 scale = 1.0 / (qa + qb + qc)
-                qa, qb, qc = qa * scale, qb * scale, qc * scale
-                image[k], pixel[k], face[k] = n, y * size + x, f
-                barycentric[k, 0], barycentric[k, 1], barycentric[k, 2] = qa, qb, qc
-                depth[n, y, x] = qa * za + qb * zb + qc * zc
+                here = np.uintp(k)
+                image[here], pixel[here], face[here] = n, y * size + x, f
+                barycentric[here, 0], barycentric[here, 1], barycentric[here, 2] = qa * scale, qb * scale, qc * scale
+                depth[n, y, x] = (ea + eb + ec) * scale
                 k += 1
 
 
 @kernel
-def centres_backward(points, faces, size, image, pixel, face, grad_weights, grad_depth, out):  # type: ignore[no-untyped-def]
+def centres_backward(screen, faces, size, image, pixel, face, grad_weights, grad_depth, out):  # type: ignore[no-untyped-def]
     """Add to out (N, V, 3) what the gradients of K barycentrics (>= K, 3) and of depth (N, size, size) give points."""
     for k in range(image.shape[0]):
-        n, f = image[k], face[k]
-        m = n if faces.shape[0] > 1 else 0
+        n, f = image[k], np.uintp(face[k])
+        points, corners, into = screen[n], faces[n if faces.shape[0] > 1 else 0], out[n]
         y, x = pixel[k] // size, pixel[k] % size
-        a, b, c = faces[m, f, 0], faces[m, f, 1], faces[m, f, 2]
-        za, zb, zc = np.float64(points[n, a, 2]), np.float64(points[n, b, 2]), np.float64(points[n, c, 2])
-        xa, ya = points[n, a, 0] - (x + 0.5), points[n, a, 1] - (y + 0.5)
-        xb, yb = points[n, b, 0] - (x + 0.5), points[n, b, 1] - (y + 0.5)
-        xc, yc = points[n, c, 0] - (x + 0.5), points[n, c, 1] - (y + 0.5)
-        ia, ib, ic = 1.0 / za, 1.0 / zb, 1.0 / zc
-        # weight_j = q_j / sum q, q_j = (area of the triangle opposite j) / z_j
-        qa, qb, qc = (xb * yc - xc * yb) * ia, (xc * ya - xa * yc) * ib, (xa * yb - xb * ya) * ic
+        a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+        ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
+        xa, ya = points[a, 0] - (x + 0.5), points[a, 1] - (y + 0.5)
+        xb, yb = points[b, 0] - (x + 0.5), points[b, 1] - (y + 0.5)
+        xc, yc = points[c, 0] - (x + 0.5), points[c, 1] - (y + 0.5)
+        # weight_j = q_j / sum q, q_j = e_j / z_j, e_j twice the area opposite to j; depth = sum e / sum q.
+        ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+        qa, qb, qc = ea * ia, eb * ib, ec * ic
         scale = 1.0 / (qa + qb + qc)
-        of_depth = grad_depth[n, y, x]
-        ga = grad_weights[k, 0] + of_depth * za
-        gb = grad_weights[k, 1] + of_depth * zb
-        gc = grad_weights[k, 2] + of_depth * zc
-        mean = (ga * qa + gb * qb + gc * qc) * scale
-        ga, gb, gc = (ga - mean) * scale, (gb - mean) * scale, (gc - mean) * scale
-        out[n, a, 2] += of_depth * qa * scale - ga * qa * ia
-        out[n, b, 2] += of_depth * qb * scale - gb * qb * ib
-        out[n, c, 2] += of_depth * qc * scale - gc * qc * ic
-        ga, gb, gc = ga * ia, gb * ib, gc * ic
-        out[n, a, 0] += gc * yb - gb * yc
-        out[n, a, 1] += gb * xc - gc * xb
-        out[n, b, 0] += ga * yc - gc * ya
-        out[n, b, 1] += gc * xa - ga * xc
-        out[n, c, 0] += gb * ya - ga * yb
-        out[n, c, 1] += ga * xb - gb * xa
+        ga, gb, gc = np.float64(grad_weights[k, 0]), np.float64(grad_weights[k, 1]), np.float64(grad_weights[k, 2])
+        of_depth = grad_depth[n, y, x] * scale
+        mean = (ga * qa + gb * qb + gc * qc) * scale + of_depth * (ea + eb + ec)
+        ga, gb, gc = (
+            (ga * scale - mean * scale) * ia,
+            (gb * scale - mean * scale) * ib,
+            (gc * scale - mean * scale) * ic,
+        )
+        into[a, 2] -= ga * qa
+        into[b, 2] -= gb * qb
+        into[c, 2] -= gc * qc
+        ga, gb, gc = ga + of_depth, gb + of_depth, gc + of_depth
+        into[a, 0] += gc * yb - gb * yc
+        into[a, 1] += gb * xc - gc * xb
+        into[b, 0] += ga * yc - gc * ya
+        into[b, 1] += gc * xa - ga * xc
+        into[c, 0] += gb * ya - ga * yb
+        into[c, 1] += ga * xb - gb * xa
 
 
 @kernel
-def silhouette_owners(points, faces, edges, face_edges, sides, near, size, owner, slope):  # type: ignore[no-untyped-def]
+def silhouette_owners(screen, faces, edges, face_edges, sides, size, owner, slope):  # type: ignore[no-untyped-def]
     """Fill owner (N, E) with the nearest face beside each silhouette, else -1; bound how many pieces there are.
 
     slope (E,) is room for how fast 1 / depth grows from an edge inwards.
     """
     bound = 0
-    for n in range(points.shape[0]):
+    for n in range(screen.shape[0]):
         m = n if faces.shape[0] > 1 else 0
+        points, own_edges, beside = screen[n], face_edges[m], sides[n]
         slope[:] = -np.inf
         owner[n] = -1
-        for f in range(faces.shape[1]):
+        for f in range(own_edges.shape[0]):
             for k in range(3):
-                e = face_edges[m, f, k]
-                if sides[n, e] != LEFT and sides[n, e] != RIGHT:
+                e = np.uintp(own_edges[f, k])
+                if beside[e] != LEFT and beside[e] != RIGHT:
                     continue
                 o, a, b = faces[m, f, k], edges[m, e, 0], edges[m, e, 1]
-                za, zb, zo = np.float64(points[n, a, 2]), np.float64(points[n, b, 2]), np.float64(points[n, o, 2])
-                if za < near or zb < near or zo < near:
-                    continue
-                ax, ay = np.float64(points[n, a, 0]), np.float64(points[n, a, 1])
-                dx, dy = points[n, b, 0] - ax, points[n, b, 1] - ay
-                tx, ty = points[n, o, 0] - ax, points[n, o, 1] - ay
+                ia, ib, io = points[a, 2], points[b, 2], points[o, 2]
+                dx, dy = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1]
+                tx, ty = points[o, 0] - points[a, 0], points[o, 1] - points[a, 1]
                 side = abs(dx * ty - dy * tx)
-                if side == 0.0:
+                if side == 0.0 or ia == 0.0 or ib == 0.0 or io == 0.0:
                     continue
                 squared = dx * dx + dy * dy
                 share = (dx * tx + dy * ty) / squared
-                here = (1.0 / zo - (1.0 - share) / za - share / zb) * math.sqrt(squared) / side
+                here = (io - (1.0 - share) * ia - share * ib) * math.sqrt(squared) / side
                 if here > slope[e]:
                     if slope[e] == -np.inf:
                         bound += int(min(abs(dx), size)) + int(min(abs(dy), size)) + 3
@@ -180,21 +259,21 @@ def _share(px, py, qx, qy):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cut(points, edges, sides, owner, size, piece_image, piece_edge, pixel, along, middle, normal, share):  # type: ignore[no-untyped-def]
+def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along, middle, normal, share):  # type: ignore[no-untyped-def]
     """Cut the silhouettes at the borders of the pixels; return the number of pieces S, image by image.
 
     Fills image, edge, pixel (S,), the middle's parameter on the edge (S,), middle (S, 3) with 1 / depth last, the
     outward normal as long as the piece (S, 2), and the share of the pixel (S,).
     """
     s = 0
-    for n in range(points.shape[0]):
+    for n in range(screen.shape[0]):
         m = n if edges.shape[0] > 1 else 0
         for e in range(edges.shape[1]):
             if owner[n, e] < 0:
                 continue
             a, b = edges[m, e, 0], edges[m, e, 1]
-            ax, ay, ia = np.float64(points[n, a, 0]), np.float64(points[n, a, 1]), 1.0 / np.float64(points[n, a, 2])
-            dx, dy, ib = points[n, b, 0] - ax, points[n, b, 1] - ay, 1.0 / np.float64(points[n, b, 2])
+            ax, ay, ia = screen[n, a, 0], screen[n, a, 1], screen[n, a, 2]
+            dx, dy, ib = screen[n, b, 0] - ax, screen[n, b, 1] - ay, screen[n, b, 2]
             first, last = 0.0, 1.0
             for start, step in ((ax, dx), (ay, dy)):
                 if step != 0.0:
@@ -235,64 +314,67 @@ def cut(points, edges, sides, owner, size, piece_image, piece_edge, pixel, along
 
 
 @kernel
-def hits(points, faces, face_edges, near, size, piece_image, piece_edge, pixel, middle, head, link, inverse, hit):  # type: ignore[no-untyped-def]
+def hits(screen, faces, face_edges, size, piece_image, piece_edge, pixel, middle, head, link, rows, inverse, hit):  # type: ignore[no-untyped-def]
     """Fill 1 / depth (S,) and index (S,) of the nearest face over each middle that the edge is not part of, 0 and -1.
 
-    head (size + 1, size) and link (S,) are room for lists of the pieces in each pixel.
+    head (size, size) and link (S,) are room for lists of the pieces in each pixel; rows (size, blocks) for which blocks
+    of 8 pixels hold any.
     """
     inverse[:] = 0.0
     hit[:] = -1
     s = 0
-    for n in range(points.shape[0]):
+    for n in range(screen.shape[0]):
         m = n if faces.shape[0] > 1 else 0
+        points, corners, own_edges = screen[n], faces[m], face_edges[m]
         head[:] = -1
+        rows[:] = 0
         while s < piece_image.shape[0] and piece_image[s] == n:
             y, x = pixel[s] // size, pixel[s] % size
             link[s] = head[y, x]
             head[y, x] = s
-            # The last row counts the pieces by rows and columns; rows without any are skipped.
-            head[size, y] = max(head[size, y], x)
+            rows[y, x >> 3] = 1
             s += 1
-        for f in range(faces.shape[1]):
-            a, b, c = faces[m, f, 0], faces[m, f, 1], faces[m, f, 2]
-            za, zb, zc = np.float64(points[n, a, 2]), np.float64(points[n, b, 2]), np.float64(points[n, c, 2])
-            if za < near or zb < near or zc < near:
+        for f in range(corners.shape[0]):
+            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+            ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
+            if ia == 0.0 or ib == 0.0 or ic == 0.0:
                 continue
-            ax, ay = np.float64(points[n, a, 0]), np.float64(points[n, a, 1])
-            bx, by = np.float64(points[n, b, 0]), np.float64(points[n, b, 1])
-            cx, cy = np.float64(points[n, c, 0]), np.float64(points[n, c, 1])
-            area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-            if area == 0.0:
-                continue
-            if area < 0.0:
-                bx, cx, by, cy, zb, zc, area = cx, bx, cy, by, zc, zb, -area
-            x_first = int(min(max(0.0, math.floor(min(ax, bx, cx) - TOUCH)), size - 1.0))
-            x_last = int(max(min(size - 1.0, math.floor(max(ax, bx, cx) + TOUCH)), 0.0))
-            y_first = int(min(max(0.0, math.floor(min(ay, by, cy) - TOUCH)), size - 1.0))
-            y_last = int(max(min(size - 1.0, math.floor(max(ay, by, cy) + TOUCH)), 0.0))
+            ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+            x_first = int(min(max(0.0, min(ax, bx, cx) - TOUCH), size - 1.0))
+            x_last = int(max(min(size - 1.0, max(ax, bx, cx) + TOUCH), 0.0))
+            y_first = int(min(max(0.0, min(ay, by, cy) - TOUCH), size - 1.0))
+            y_last = int(max(min(size - 1.0, max(ay, by, cy) + TOUCH), 0.0))
             for y in range(y_first, y_last + 1):
-                for x in range(x_first, min(x_last, head[size, y]) + 1):
-                    k = head[y, x]
+                any_here = 0
+                for block in range(x_first >> 3, (x_last >> 3) + 1):
+                    any_here |= rows[np.uintp(y), np.uintp(block)]
+                if not any_here:
+                    continue
+                for x in range(x_first, x_last + 1):
+                    k = head[np.uintp(y), np.uintp(x)]
                     while k >= 0:
                         e = piece_edge[k]
-                        if face_edges[m, f, 0] != e and face_edges[m, f, 1] != e and face_edges[m, f, 2] != e:
+                        if own_edges[f, 0] != e and own_edges[f, 1] != e and own_edges[f, 2] != e:
                             xa, ya = ax - middle[k, 0], ay - middle[k, 1]
                             xb, yb = bx - middle[k, 0], by - middle[k, 1]
                             xc, yc = cx - middle[k, 0], cy - middle[k, 1]
                             ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+                            area = ea + eb + ec
+                            turn = 1.0 if area > 0.0 else -1.0
                             if (
-                                ea >= -TOUCH * math.hypot(bx - cx, by - cy)
-                                and eb >= -TOUCH * math.hypot(cx - ax, cy - ay)
-                                and ec >= -TOUCH * math.hypot(ax - bx, ay - by)
+                                area != 0.0
+                                and ea * turn >= -TOUCH * math.hypot(bx - cx, by - cy)
+                                and eb * turn >= -TOUCH * math.hypot(cx - ax, cy - ay)
+                                and ec * turn >= -TOUCH * math.hypot(ax - bx, ay - by)
                             ):
-                                near_here = (ea / za + eb / zb + ec / zc) / area
+                                near_here = (ea * ia + eb * ib + ec * ic) / area
                                 if near_here > inverse[k]:
                                     inverse[k], hit[k] = near_here, f
                         k = link[k]
 
 
 @kernel
-def border_fragments(points, faces, edges, piece_image, piece_edge, pixel, along, middle, share, owner, inverse, hit,
+def border_fragments(screen, faces, edges, piece_image, piece_edge, pixel, along, middle, share, owner, inverse, hit,
                      image, where, face, barycentric, weight, source):  # type: ignore[no-untyped-def]  # fmt: skip
     """Fill the fragments (<= 2 S,) of the pieces that nothing hides, and the piece of each: source (<= 2 S,).
 
@@ -309,7 +391,7 @@ def border_fragments(points, faces, edges, piece_image, piece_edge, pixel, along
                 continue
         image[k], where[k], face[k], weight[k], source[k] = n, pixel[s], f, share[s], s
         a, b = edges[m, e, 0], edges[m, e, 1]
-        wa = (1.0 - along[s]) / points[n, a, 2] / middle[s, 2]
+        wa = (1.0 - along[s]) * screen[n, a, 2] / middle[s, 2]
         for j in range(3):
             v = faces[m, f, j]
             barycentric[k, j] = wa if v == a else (1.0 - wa if v == b else 0.0)
@@ -318,12 +400,12 @@ def border_fragments(points, faces, edges, piece_image, piece_edge, pixel, along
             continue
         image[k], where[k], face[k], weight[k], source[k] = n, pixel[s], g, -share[s], -1 - s
         a, b, c = faces[m, g, 0], faces[m, g, 1], faces[m, g, 2]
-        xa, ya = points[n, a, 0] - middle[s, 0], points[n, a, 1] - middle[s, 1]
-        xb, yb = points[n, b, 0] - middle[s, 0], points[n, b, 1] - middle[s, 1]
-        xc, yc = points[n, c, 0] - middle[s, 0], points[n, c, 1] - middle[s, 1]
-        qa = (xb * yc - xc * yb) / points[n, a, 2]
-        qb = (xc * ya - xa * yc) / points[n, b, 2]
-        qc = (xa * yb - xb * ya) / points[n, c, 2]
+        xa, ya = screen[n, a, 0] - middle[s, 0], screen[n, a, 1] - middle[s, 1]
+        xb, yb = screen[n, b, 0] - middle[s, 0], screen[n, b, 1] - middle[s, 1]
+        xc, yc = screen[n, c, 0] - middle[s, 0], screen[n, c, 1] - middle[s, 1]
+        qa = (xb * yc - xc * yb) * screen[n, a, 2]
+        qb = (xc * ya - xa * yc) * screen[n, b, 2]
+        qc = (xa * yb - xb * ya) * screen[n, c, 2]
         scale = 1.0 / (qa + qb + qc)
         barycentric[k, 0], barycentric[k, 1], barycentric[k, 2] = qa * scale, qb * scale, qc * scale
         k += 1

@@ -1,105 +1,132 @@
-"""Kernels of shading: attributes and texture of fragments, added up in their pixels; see `shading_reference`."""
+"""Kernels of shading: attributes and texture of fragments, added up in their pixels; see `shading_reference`.
+
+Large arrays are flat (1D): an index that is known not to be negative costs less than several that may be.
+"""
 
 from __future__ import annotations
+
+import numpy as np
 
 from ganfoundry.render.kernels import kernel
 
 
 @kernel
-def shade(image, pixel, face, barycentric, weight, attributes, faces, uv, uv_faces, texture, mask, seen, looked_up):  # type: ignore[no-untyped-def]
-    """Add up K fragments in mask (N, P), seen (N, A, P) and looked_up (N, C, P); A or C is 0 where there is none."""
-    num_attributes, num_channels = attributes.shape[2], texture.shape[1]
-    height, width = texture.shape[2], texture.shape[3]
+def shade(
+    image, pixel, face, barycentric, weight, attributes, faces, uv, uv_faces, texture, shape, mask, seen, looked_up
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Add up K fragments in mask (N, P), flat seen (N, A, P) and flat looked_up (N, C, P).
+
+    A or C is 0 where there is none. texture is flat, of the shape (1 or N, C, H, W).
+    """
+    num_attributes, pixels = attributes.shape[2], mask.shape[1]
+    num_textures, num_channels, height, width = shape
+    # Constants of the arrays' type: a literal would turn float32 into float64.
+    zero, half = np.zeros(1, weight.dtype)[0], np.full(1, 0.5, weight.dtype)[0]
+    one, wide, high = half + half, np.full(1, width, weight.dtype)[0], np.full(1, height, weight.dtype)[0]
+    right, bottom = max(wide - one, zero), max(high - one, zero)
     for k in range(image.shape[0]):
-        n, p, f, w = image[k], pixel[k], face[k], weight[k]
+        n, p, f, w = np.int64(image[k]), np.int64(pixel[k]), np.uintp(face[k]), weight[k]
         w0, w1, w2 = barycentric[k, 0], barycentric[k, 1], barycentric[k, 2]
-        mask[n, p] += w
+        mask[np.uintp(n), np.uintp(p)] += w
         if num_attributes:
-            i, m = n if attributes.shape[0] > 1 else 0, n if faces.shape[0] > 1 else 0
-            a, b, c = faces[m, f, 0], faces[m, f, 1], faces[m, f, 2]
+            values, corners = attributes[n if attributes.shape[0] > 1 else 0], faces[n if faces.shape[0] > 1 else 0]
+            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
             for j in range(num_attributes):
-                seen[n, j, p] += w * (w0 * attributes[i, a, j] + w1 * attributes[i, b, j] + w2 * attributes[i, c, j])
+                u = np.uintp(j)
+                here = np.uintp((n * num_attributes + j) * pixels + p)
+                seen[here] += w * (w0 * values[a, u] + w1 * values[b, u] + w2 * values[c, u])
         if num_channels:
-            i, m = n if uv.shape[0] > 1 else 0, n if uv_faces.shape[0] > 1 else 0
-            a, b, c = uv_faces[m, f, 0], uv_faces[m, f, 1], uv_faces[m, f, 2]
-            x = (w0 * uv[i, a, 0] + w1 * uv[i, b, 0] + w2 * uv[i, c, 0]) * width - 0.5
-            y = (w0 * uv[i, a, 1] + w1 * uv[i, b, 1] + w2 * uv[i, c, 1]) * height - 0.5
-            x, y = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
-            x0, y0 = min(int(x), max(width - 2, 0)), min(int(y), max(height - 2, 0))
-            x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
-            fx, fy = x - x0, y - y0
-            w00, w01 = w * (1.0 - fy) * (1.0 - fx), w * (1.0 - fy) * fx
-            w10, w11 = w * fy * (1.0 - fx), w * fy * fx
-            i = n if texture.shape[0] > 1 else 0
+            places, corners = uv[n if uv.shape[0] > 1 else 0], uv_faces[n if uv_faces.shape[0] > 1 else 0]
+            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+            x = (w0 * places[a, 0] + w1 * places[b, 0] + w2 * places[c, 0]) * wide - half
+            y = (w0 * places[a, 1] + w1 * places[b, 1] + w2 * places[c, 1]) * high - half
+            x, y = min(max(x, zero), right), min(max(y, zero), bottom)
+            left, top = min(np.floor(x), max(right - one, zero)), min(np.floor(y), max(bottom - one, zero))
+            fx, fy = x - left, y - top
+            w00, w01 = w * (one - fy) * (one - fx), w * (one - fy) * fx
+            w10, w11 = w * fy * (one - fx), w * fy * fx
+            i = n if num_textures > 1 else 0
+            texel = (i * num_channels * height + np.int64(top)) * width + np.int64(left)
+            to_right, down = (1 if width > 1 else 0), (width if height > 1 else 0)
             for j in range(num_channels):
-                looked_up[n, j, p] += (
-                    w00 * texture[i, j, y0, x0]
-                    + w01 * texture[i, j, y0, x1]
-                    + w10 * texture[i, j, y1, x0]
-                    + w11 * texture[i, j, y1, x1]
+                looked_up[np.uintp((n * num_channels + j) * pixels + p)] += (
+                    w00 * texture[np.uintp(texel)]
+                    + w01 * texture[np.uintp(texel + to_right)]
+                    + w10 * texture[np.uintp(texel + down)]
+                    + w11 * texture[np.uintp(texel + down + to_right)]
                 )
+                texel += height * width
 
 
 @kernel
 def shade_backward(
-    image, pixel, face, barycentric, weight, attributes, faces, uv, uv_faces, texture, grad_mask, grad_seen,
+    image, pixel, face, barycentric, weight, attributes, faces, uv, uv_faces, texture, shape, grad_mask, grad_seen,
     grad_looked_up, grad_barycentric, grad_weight, grad_attributes, grad_uv, grad_texture,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Fill grad_barycentric (K, 3) and grad_weight (K,); add to the others.
 
-    grad_attributes (N, V, A), grad_uv (N, T, 2) and grad_texture (N, C, H, W) have no images where nobody asks.
+    grad_attributes (N, V, A), grad_uv (N, T, 2) and flat grad_texture (N, C, H, W) are empty where nobody asks.
     """
-    num_attributes, num_channels = attributes.shape[2], texture.shape[1]
-    height, width = texture.shape[2], texture.shape[3]
+    num_attributes, pixels = attributes.shape[2], grad_mask.shape[1]
+    num_textures, num_channels, height, width = shape
+    zero, half = np.zeros(1, weight.dtype)[0], np.full(1, 0.5, weight.dtype)[0]
+    one, wide, high = half + half, np.full(1, width, weight.dtype)[0], np.full(1, height, weight.dtype)[0]
+    right, bottom = max(wide - one, zero), max(high - one, zero)
+    of_attributes, of_uv, of_texture = grad_attributes.size > 0, grad_uv.size > 0, grad_texture.size > 0
     for k in range(image.shape[0]):
-        n, p, f, w = image[k], pixel[k], face[k], weight[k]
+        n, p, f, w = np.int64(image[k]), np.int64(pixel[k]), np.uintp(face[k]), weight[k]
         w0, w1, w2 = barycentric[k, 0], barycentric[k, 1], barycentric[k, 2]
-        of_weight = grad_mask[n, p]
-        g0 = g1 = g2 = 0.0
+        of_weight = grad_mask[np.uintp(n), np.uintp(p)]
+        g0 = g1 = g2 = zero
         if num_attributes:
-            i, m = n if attributes.shape[0] > 1 else 0, n if faces.shape[0] > 1 else 0
-            a, b, c = faces[m, f, 0], faces[m, f, 1], faces[m, f, 2]
-            wanted = grad_attributes.shape[0] > 0
+            values, corners = attributes[n if attributes.shape[0] > 1 else 0], faces[n if faces.shape[0] > 1 else 0]
+            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
             for j in range(num_attributes):
-                grad = grad_seen[n, j, p]
-                v0, v1, v2 = grad * attributes[i, a, j], grad * attributes[i, b, j], grad * attributes[i, c, j]
+                u = np.uintp(j)
+                grad = grad_seen[np.uintp((n * num_attributes + j) * pixels + p)]
+                v0, v1, v2 = grad * values[a, u], grad * values[b, u], grad * values[c, u]
                 of_weight += w0 * v0 + w1 * v1 + w2 * v2
                 g0, g1, g2 = g0 + w * v0, g1 + w * v1, g2 + w * v2
-                if wanted:
-                    grad_attributes[n, a, j] += grad * w * w0
-                    grad_attributes[n, b, j] += grad * w * w1
-                    grad_attributes[n, c, j] += grad * w * w2
+                if of_attributes:
+                    grad_attributes[n, a, u] += grad * w * w0
+                    grad_attributes[n, b, u] += grad * w * w1
+                    grad_attributes[n, c, u] += grad * w * w2
         if num_channels:
-            i, m = n if uv.shape[0] > 1 else 0, n if uv_faces.shape[0] > 1 else 0
-            a, b, c = uv_faces[m, f, 0], uv_faces[m, f, 1], uv_faces[m, f, 2]
-            ua, ub, uc = uv[i, a, 0] * width, uv[i, b, 0] * width, uv[i, c, 0] * width
-            va, vb, vc = uv[i, a, 1] * height, uv[i, b, 1] * height, uv[i, c, 1] * height
-            x, y = w0 * ua + w1 * ub + w2 * uc - 0.5, w0 * va + w1 * vb + w2 * vc - 0.5
-            free_x, free_y = 0.0 <= x <= width - 1.0, 0.0 <= y <= height - 1.0
-            x, y = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
-            x0, y0 = min(int(x), max(width - 2, 0)), min(int(y), max(height - 2, 0))
-            x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
-            fx, fy = x - x0, y - y0
-            w00, w01, w10, w11 = (1.0 - fy) * (1.0 - fx), (1.0 - fy) * fx, fy * (1.0 - fx), fy * fx
-            i = n if texture.shape[0] > 1 else 0
-            wanted = grad_texture.shape[0] > 0
-            gx = gy = 0.0
+            places, corners = uv[n if uv.shape[0] > 1 else 0], uv_faces[n if uv_faces.shape[0] > 1 else 0]
+            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+            ua, ub, uc = places[a, 0] * wide, places[b, 0] * wide, places[c, 0] * wide
+            va, vb, vc = places[a, 1] * high, places[b, 1] * high, places[c, 1] * high
+            x, y = w0 * ua + w1 * ub + w2 * uc - half, w0 * va + w1 * vb + w2 * vc - half
+            # The border is repeated outside: no derivative there.
+            free_x, free_y = zero <= x <= right, zero <= y <= bottom
+            x, y = min(max(x, zero), right), min(max(y, zero), bottom)
+            left, top = min(np.floor(x), max(right - one, zero)), min(np.floor(y), max(bottom - one, zero))
+            fx, fy = x - left, y - top
+            w00, w01, w10, w11 = (one - fy) * (one - fx), (one - fy) * fx, fy * (one - fx), fy * fx
+            i = n if num_textures > 1 else 0
+            texel = (i * num_channels * height + np.int64(top)) * width + np.int64(left)
+            into = texel + (n - i) * num_channels * height * width
+            to_right, down = (1 if width > 1 else 0), (width if height > 1 else 0)
+            gx = gy = zero
             for j in range(num_channels):
-                grad = grad_looked_up[n, j, p]
-                t00, t01 = texture[i, j, y0, x0], texture[i, j, y0, x1]
-                t10, t11 = texture[i, j, y1, x0], texture[i, j, y1, x1]
+                grad = grad_looked_up[np.uintp((n * num_channels + j) * pixels + p)]
+                t00, t01 = texture[np.uintp(texel)], texture[np.uintp(texel + to_right)]
+                t10, t11 = texture[np.uintp(texel + down)], texture[np.uintp(texel + down + to_right)]
                 of_weight += grad * (w00 * t00 + w01 * t01 + w10 * t10 + w11 * t11)
-                gx += grad * ((1.0 - fy) * (t01 - t00) + fy * (t11 - t10))
-                gy += grad * ((1.0 - fx) * (t10 - t00) + fx * (t11 - t01))
-                if wanted:
-                    grad_texture[n, j, y0, x0] += grad * w * w00
-                    grad_texture[n, j, y0, x1] += grad * w * w01
-                    grad_texture[n, j, y1, x0] += grad * w * w10
-                    grad_texture[n, j, y1, x1] += grad * w * w11
-            gx, gy = (w * gx if free_x else 0.0), (w * gy if free_y else 0.0)
+                gx += grad * ((one - fy) * (t01 - t00) + fy * (t11 - t10))
+                gy += grad * ((one - fx) * (t10 - t00) + fx * (t11 - t01))
+                if of_texture:
+                    grad = grad * w
+                    grad_texture[np.uintp(into)] += grad * w00
+                    grad_texture[np.uintp(into + to_right)] += grad * w01
+                    grad_texture[np.uintp(into + down)] += grad * w10
+                    grad_texture[np.uintp(into + down + to_right)] += grad * w11
+                texel += height * width
+                into += height * width
+            gx, gy = (w * gx if free_x else zero), (w * gy if free_y else zero)
             g0, g1, g2 = g0 + gx * ua + gy * va, g1 + gx * ub + gy * vb, g2 + gx * uc + gy * vc
-            if grad_uv.shape[0] > 0:
-                gx, gy = gx * width, gy * height
+            if of_uv:
+                gx, gy = gx * wide, gy * high
                 grad_uv[n, a, 0] += w0 * gx
                 grad_uv[n, a, 1] += w0 * gy
                 grad_uv[n, b, 0] += w1 * gx

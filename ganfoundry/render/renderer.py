@@ -97,13 +97,13 @@ def render(
     InputError
         If shapes do not fit together or a vertex is not a finite number.
     """
-    scene = _prepare(vertices, faces, cameras, size, attributes, texture, uv, uv_faces)
+    if backend == "auto":
+        backend = "numba" if vertices.device.type == "cpu" else "torch"
+    scene = _prepare(vertices, faces, cameras, size, attributes, texture, uv, uv_faces, fast_cpu=backend == "numba")
     if reach is None:
         reach = 1.0 if silhouette == "margin" else size / 16.0
     if silhouette not in ("edge", "soft", "margin"):
         raise InputError(f"there is no silhouette mode {silhouette!r}; choose edge, soft or margin")
-    if backend == "auto":
-        backend = "numba" if scene.points.device.type == "cpu" else "torch"
     if backend == "numba":
         return _draw_fast(scene, size, silhouette, reach)
     return _draw_reference(scene, size, silhouette, reach)
@@ -155,6 +155,8 @@ def _prepare(
     texture: Tensor | None,
     uv: Tensor | None,
     uv_faces: Tensor | None,
+    *,
+    fast_cpu: bool,
 ) -> _Scene:
     if size < 1:
         raise InputError(f"an image of {size} pixels a side cannot be drawn; choose a positive size")
@@ -165,7 +167,9 @@ def _prepare(
             f"{vertices.shape[1]} vertices do not fit faces made for {topology.num_vertices}; use their own"
         )
     topology = topology.to(vertices.device)
-    points = cameras.project(vertices, size)
+    if len(vertices) != len(cameras) and 1 not in (len(vertices), len(cameras)):
+        raise InputError(f"{len(vertices)} meshes do not fit {len(cameras)} cameras; give one for each, or one for all")
+    points = fast.project(vertices, cameras, size) if fast_cpu else cameras.project(vertices, size)
     if not bool(torch.isfinite(points).all()):
         raise InputError(
             "vertices or cameras hold numbers that are not finite; the step before made them so (too large?)"
