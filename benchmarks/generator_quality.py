@@ -9,14 +9,14 @@ of the first 2,000, which notice faint pixel noise that the others overlook. The
 generator would reach, "blurred renders" a bad one. Every figure is followed by its mean and standard deviation over
 three disjoint groups of a third of the images: FD falls with the number of images, so compare equal numbers only. Then
 the share of images in which the Mask R-CNN finds exactly one object, and what benchmarks.views says of the generator's
-viewpoint codes, if there are any. Last, one line of JSON.
+viewpoint codes. What there is no network or no codes for is left out with a note. Last, one line of JSON, whose keys
+are the same for all worlds: body types of faces are hair styles, and the hue of the paint is that of the skin.
 
 Renders are kept in outputs/cache. `--quick`: 1,000 samples.
 """
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -40,7 +40,8 @@ from ganfoundry.gan.quality_features import AnnotatorFeatures, FeatureExtractor,
 from ganfoundry.gan.train_data import assemble_parts, check_world, render_part, render_tasks
 from ganfoundry.labels.synthesis import images_and_features, single_thread
 from ganfoundry.pictures import grid, png_bytes
-from ganfoundry.views import ViewCodeSet
+from ganfoundry.views import AzimuthBins, ViewCodeSet
+from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator import Annotator
 
 Images = NDArray[np.uint8]
@@ -153,32 +154,31 @@ def single_objects(detector: Detector, sets: Mapping[str, Images]) -> Figures:
 def view_figures(options: argparse.Namespace, loaded: LoadedGan, world: str, note: Callable[[str], None]) -> Figures:
     """What benchmarks.views measures, or nothing if there are no viewpoint codes of this generator."""
     folder = options.codes or Path("annotations") / world / "views"
+    bins = AzimuthBins.over(*get_world(world).azimuths)
     contents = VIEW_CONTENTS // 5 if options.quick else VIEW_CONTENTS
     print("measuring view control", file=sys.stderr, flush=True)
     try:
         if not folder.is_dir():
             raise InputError(f"there are no viewpoint codes in {folder}; make some with annotate-views")
-        codes, annotator = ViewCodeSet.load(folder), Annotator.load(weights.path(f"{world}-annotator"))
+        annotator = Annotator.load(weights.network_of(world, "annotator", "train one with train-annotator"))
+        codes = ViewCodeSet.load(folder)
         figures, _ = view_control(loaded, codes, annotator, contents, truncation=0.7, seed=1000)
     except InputError as error:
         note(f"view control skipped: {error}")
-        return {"azimuth_std_median": None, "azimuth_bins": None}
+        return {"azimuth_std_median": None, "azimuth_bins": None, "azimuth_bins_of": bins.count}
     print(f"\nview control, codes of {folder}")
+    kind = get_world(world).body_type_name.replace(" ", "_")
     for name, value in rounded(figures).items():
-        print(f"{name:<32}{value:>10}")
+        print(f"{name.replace('body_type', kind):<32}{value:>10}")
     return {**figures}
-
-
-def world_of(loaded: LoadedGan) -> str:
-    """World that the card names, else cars."""
-    found = re.search(r"renders of the (\w+) world", str(loaded.card.get("data", "")))
-    return found.group(1) if found else "cars"
 
 
 def evaluate(options: argparse.Namespace) -> Figures:
     """Measure everything, print the tables and return the figures."""
     loaded = load_gan(options.gan)
-    world, count = options.world or world_of(loaded), QUICK_SAMPLES if options.quick else SAMPLES
+    world, count = options.world or loaded.world, QUICK_SAMPLES if options.quick else SAMPLES
+    if not world:
+        raise InputError(f"the card of {options.gan} names no world; say which renders to compare with: --world cars")
     resolution = loaded.generator.config.resolution
     print(f"{options.gan}: {loaded.description}, sha256 {loaded.sha256[:16]}; {count:,} images of each set")
     both = renders(world, resolution, 2 * count)
@@ -195,12 +195,13 @@ def evaluate(options: argparse.Namespace) -> Figures:
     def note(text: str) -> None:
         print(f"note: {text}")
 
-    if f"{world}-annotator" in weights.names():
-        extractor = AnnotatorFeatures(reference, weights.path(f"{world}-annotator"))
-        figures |= show(extractor, compare(extractor, sets, reference), count)
-    else:
-        note(f"no annotator of the {world} world ships: no features of its attributes")
+    try:
+        extractor = AnnotatorFeatures(reference, weights.network_of(world, "annotator", "train one (train-annotator)"))
+    except InputError as error:
+        note(f"no features of the world's attributes: {error}")
         figures |= dict.fromkeys(("fd", "fd_floor", "fd_blurred", "precision", "recall"))
+    else:
+        figures |= show(extractor, compare(extractor, sets, reference), count)
     try:
         second = ImageNetFeatures()
     except InputError as error:
@@ -210,15 +211,17 @@ def evaluate(options: argparse.Namespace) -> Figures:
         found = compare(second, {suffix: images[:few] for suffix, images in sets.items()}, reference[:few])
         figures |= {f"imagenet_{name}": value for name, value in show(second, found, few).items()}
         figures["imagenet_samples"] = few
-    if f"{world}-detector" in weights.names():
-        found = single_objects(open_detector(f"{world}-detector"), sets)
+    try:
+        detector = open_detector(weights.network_of(world, "detector", "train one (train-detector)"))
+    except InputError as error:
+        note(f"objects are not counted: {error}")
+        figures["single_object"] = None
+    else:
+        found = single_objects(detector, sets)
         print(f"\nexactly one object, share of the first {min(DETECTED, count)}")
         for suffix, words in NAMES.items():
             print(f"{words:<16}{cell(found, f'single_object{suffix}', 3)}")
         figures |= found
-    else:
-        note(f"no detector of the {world} world ships: objects are not counted")
-        figures["single_object"] = None
     figures |= view_figures(options, loaded, world, note)
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
 
@@ -243,7 +246,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gan", default="cars-64", help="shipped name, folder or file")
-    parser.add_argument("--world", help="default: the one on the generator's card, else cars")
+    parser.add_argument("--world", help="default: the one on the generator's card")
     parser.add_argument("--codes", type=Path, help="viewpoint codes; default annotations/WORLD/views")
     parser.add_argument("--grid", type=Path, help="write seeds 0 to 99 at psi 0.7 as one PNG")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SAMPLES:,} samples rather than {SAMPLES:,}")

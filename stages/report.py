@@ -93,9 +93,10 @@ def _views_section(config: Config, views: ViewCodes, view_set: ViewSet) -> "Sect
     objects = len(np.unique(_field(view_set, "object")))
     shown = min(config.num_objects, objects)
     images = _rows(view_set, "image", np.arange(shown * codes.views))
+    azimuths = [f"{codes.bins.signed(code.azimuth):.0f}" for code in codes.codes]
     table = [
-        [str(code.id), code.shape, str(code.bin), f"{codes.bins.signed(code.azimuth):.0f}", f"{code.azimuth_std:.1f}", code.how]
-        for code in codes.codes
+        [str(code.id), code.shape, str(code.bin), azimuth, f"{code.azimuth_std:.1f}", code.how]
+        for code, azimuth in zip(codes.codes, azimuths, strict=True)
     ]
     shapes = f", one of {len(codes.shapes)} groups of codes for each object" if len(codes.shapes) > 1 else ""
     return Section(

@@ -25,7 +25,7 @@ from ganfoundry.worlds.annotator import Annotator
 
 SHORTLISTED = 3
 """Candidates judged for each code that is kept."""
-TASK_CANDIDATES = 64
+TASK_CANDIDATES = 32
 """Candidates of one task."""
 
 

@@ -68,17 +68,21 @@ def k_medoids(features: ArrayLike, count: int, *, rounds: int = 20) -> NDArray[n
     return np.sort(np.array(medoids, np.int64))
 
 
-def choose_balanced(found: Annotation, count: int, *, keep: float = 0.4) -> NDArray[np.int64]:
+def choose_balanced(
+    found: Annotation, count: int, *, azimuths: tuple[float, float] = (0.0, 360.0), keep: float = 0.4
+) -> NDArray[np.int64]:
     """Well formed samples from all sides, sorted rows.
 
-    Samples are taken sector by sector of azimuth, as many sectors as samples up to twelve. In a sector the best formed
-    share `keep` stays, and of these the one that differs most, in viewpoint, body type and paint, from those taken
-    before.
+    Samples are taken sector by sector of azimuth, as many sectors as samples up to twelve, equal parts of the range that
+    the class is seen from. In a sector the best formed share `keep` stays, and of these the one that differs most, in
+    viewpoint, body type and paint, from those taken before.
 
     Parameters
     ----------
     found : Annotation of all candidates
     count : int
+    azimuths : (float, float)
+        The world's range of azimuths (`World.azimuths`), degrees.
     keep : float in (0, 1]
 
     Raises
@@ -91,7 +95,7 @@ def choose_balanced(found: Annotation, count: int, *, keep: float = 0.4) -> NDAr
         raise InputError(f"cannot choose {count} of {total} samples; raise --num-candidates")
     quality, features = form_quality(found), annotation_features(found)
     sectors = min(count, 12)
-    sector = np.floor(found.azimuth.astype(float) / 360 * sectors).astype(int) % sectors
+    sector = _sectors(found.azimuth.astype(float), azimuths, sectors)
     pools = []
     for k in range(sectors):
         rows = np.flatnonzero(sector == k)
@@ -108,6 +112,14 @@ def choose_balanced(found: Annotation, count: int, *, keep: float = 0.4) -> NDAr
             rest = np.setdiff1d(np.argsort(-quality, kind="stable"), chosen, assume_unique=True)
             chosen += rest[: count - len(chosen)].tolist()
     return np.sort(np.array(chosen, np.int64))
+
+
+def _sectors(azimuth: Floats, azimuths: tuple[float, float], count: int) -> NDArray[np.int64]:
+    """Which of `count` equal parts of a range azimuths lie in; one outside the range belongs to its nearer end."""
+    low, high = azimuths
+    span, middle = high - low, (low + high) / 2
+    from_low = (azimuth - middle + 180) % 360 - 180 + span / 2
+    return np.clip(np.floor(from_low / span * count), 0, count - 1).astype(np.int64)
 
 
 def _most_different(pool: list[int], chosen: list[int], features: Floats, quality: Floats) -> int:

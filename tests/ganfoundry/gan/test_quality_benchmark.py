@@ -80,5 +80,25 @@ def test_codes_of_another_generator_are_skipped_with_a_note(tiny: Path) -> None:
     notes: list[str] = []
     codes = Path(__file__).parents[3] / "annotations" / "cars" / "views"
     figures = generator_quality.view_figures(options(tiny, codes=codes), load_gan(tiny), "cars", notes.append)
-    assert figures == {"azimuth_std_median": None, "azimuth_bins": None}
+    assert figures == {"azimuth_std_median": None, "azimuth_bins": None, "azimuth_bins_of": 12}
     assert "view control skipped" in notes[0]
+
+
+def test_a_world_without_networks_gets_what_can_be_measured_without_them(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generator_quality, "ImageNetFeatures", without_imagenet)
+    monkeypatch.setattr(generator_quality.weights, "ROOT", tiny.parent)
+    figures = generator_quality.evaluate(options(tiny, world="faces", grid=Path("grid.png")))
+    printed = capsys.readouterr().out
+    assert Path("grid.png").is_file()
+    for missing in ("faces-annotator", "faces-detector", "viewpoint codes in annotations/faces/views"):
+        assert f"no {missing}" in printed
+    assert (figures["world"], figures["fd"], figures["single_object"]) == ("faces", None, None)
+    assert (figures["azimuth_bins"], figures["azimuth_bins_of"]) == (None, 9)
+
+
+def test_a_card_without_a_world_asks_for_one(tiny: Path) -> None:
+    (tiny / "card.json").write_text(json.dumps({"data": "photographs"}))
+    with pytest.raises(InputError, match="--world cars"):
+        generator_quality.evaluate(options(tiny))

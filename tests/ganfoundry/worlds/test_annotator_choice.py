@@ -69,3 +69,14 @@ def test_balanced_choice_fills_up_when_sides_are_missing():
     assert choose_balanced(found, 30).tolist() == list(range(30))
     with pytest.raises(InputError, match="--num-candidates"):
         choose_balanced(found, 31)
+
+
+def test_sectors_are_parts_of_the_range_that_the_class_is_seen_from():
+    rng = np.random.default_rng(0)
+    azimuth = rng.uniform(-60, 60, 400)
+    found = annotation(azimuth % 360, np.ones(400))
+    chosen = choose_balanced(found, 12, azimuths=(-60.0, 60.0))
+    assert sorted(((azimuth[chosen] + 60) // 10).astype(int).tolist()) == list(range(12))
+    outside = annotation([299, 290, 61, 90, 0, 10], np.ones(6))
+    assert set(choose_balanced(outside, 4, azimuths=(-60.0, 60.0)).tolist()) & {0, 1}
+    assert set(choose_balanced(outside, 4, azimuths=(-60.0, 60.0)).tolist()) & {2, 3}
