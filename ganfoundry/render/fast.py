@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ganfoundry.render import kernels, kernels_shading
+from ganfoundry.render import kernels, kernels_shading, kernels_soft
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.fragments import FragmentList
 from ganfoundry.render.topology import Topology
@@ -17,11 +17,12 @@ from ganfoundry.render.zbuffer import NEAR_PLANE
 
 
 class Surface(NamedTuple):
-    """What geometry gives: the fragments, depth (N, size, size) and face index (N, size, size)."""
+    """What geometry gives: fragments, depth, face index and, if "soft", the fading mask outside (N, size, size)."""
 
     fragments: FragmentList
     depth: Tensor
     face: Tensor
+    halo: Tensor | None
 
 
 class _Pieces(NamedTuple):
@@ -61,47 +62,65 @@ def _topology_arrays(topology: Topology) -> tuple[Any, Any, Any]:
     return topology.faces.numpy(), topology.edges.numpy(), topology.face_edges.numpy()
 
 
-class _EdgeSurface(torch.autograd.Function):
-    """Fragments at pixel centres, and at silhouettes if wanted."""
+def _borders(screen: Any, topology: Topology, pieces: _Pieces, owner: Any, size: int, lists: list[Any]) -> Any:
+    """Write the border fragments to the lists; the piece that each comes from, see `kernels.border_fragments`."""
+    faces, edges, face_edges = _topology_arrays(topology)
+    room = len(pieces.image)
+    inverse, hit, source = np.empty(room), np.empty(room, np.int32), np.empty(2 * room, np.int32)
+    head, link = np.empty((size, size), np.int32), np.empty(room, np.int32)
+    rows = np.empty((size, (size + 7) // 8), np.uint8)
+    kernels.hits(
+        screen, faces, face_edges, size, pieces.image, pieces.edge, pieces.pixel, pieces.middle,
+        head, link, rows, inverse, hit,
+    )  # fmt: skip
+    used = kernels.border_fragments(
+        screen, faces, edges, pieces.image, pieces.edge, pieces.pixel, pieces.along, pieces.middle,
+        pieces.share, owner, inverse, hit, *lists, source,
+    )  # fmt: skip
+    return source[:used]
+
+
+class _Surface(torch.autograd.Function):
+    """Fragments, depth, faces and halo of points."""
 
     @staticmethod
-    def forward(ctx: Any, points: Tensor, topology: Topology, size: int, borders: bool) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, points: Tensor, topology: Topology, size: int, silhouette: str, reach: float
+    ) -> tuple[Tensor, ...]:
         faces, edges, face_edges = _topology_arrays(topology)
         p = _array(points)
         n, dtype = len(p), p.dtype
-        screen = np.empty(p.shape)
-        kernels.screen_of(p, NEAR_PLANE, screen)
-        face_map = np.empty((n, size, size), np.int32)
+        screen, face_map = np.empty(p.shape), np.empty((n, size, size), np.int32)
         sides = np.zeros((n, edges.shape[1]), np.uint8)
+        kernels.screen_of(p, NEAR_PLANE, screen)
         count = kernels.visible(screen, faces, face_edges, face_map, np.empty((size, size)), sides)
-        pieces, room = None, 0
-        if borders:
+
+        pieces = layer = owner = None
+        room = 0
+        if silhouette == "edge":
             pieces, owner = _cut(screen, topology, sides, size)
-            room = len(pieces.image)
-        total = count + 2 * room
-        image, pixel, face = (np.empty(total, np.int32) for _ in range(3))
-        barycentric, weight = np.empty((total, 3), dtype), np.ones(total, dtype)
+            room = 2 * len(pieces.image)
         depth = np.zeros((n, size, size), dtype)
-        kernels.centres(screen, faces, face_map, image, pixel, face, barycentric, depth)
-        source = np.empty(2 * room, np.int32)
+        centre_lists = _lists(count, dtype)
+        kernels.centres(screen, faces, face_map, *centre_lists[:4], depth)
+        if silhouette == "margin":
+            layer = np.empty((n, size, size), np.int32)
+            room = kernels_soft.margins(screen, faces, depth, reach, layer, np.empty((size, size)))
+        lists = [np.concatenate([x, y]) for x, y in zip(centre_lists, _lists(room, dtype), strict=True)]
+        tail = [x[count:] for x in lists]
+        source = under = nearest = None
+        halo = np.zeros((0, size, size), dtype)
         if pieces is not None:
-            inverse, hit = np.empty(room), np.empty(room, np.int32)
-            head, link = np.empty((size, size), np.int32), np.empty(room, np.int32)
-            rows = np.empty((size, (size + 7) // 8), np.uint8)
-            kernels.hits(
-                screen, faces, face_edges, size, pieces.image, pieces.edge, pieces.pixel, pieces.middle,
-                head, link, rows, inverse, hit,
-            )  # fmt: skip
-            used = kernels.border_fragments(
-                screen, faces, edges, pieces.image, pieces.edge, pieces.pixel, pieces.along, pieces.middle,
-                pieces.share, owner, inverse, hit,
-                image[count:], pixel[count:], face[count:], barycentric[count:], weight[count:], source,
-            )  # fmt: skip
-            total, source = count + used, source[:used]
-        ctx.state = screen, dtype, faces, edges, size, pieces, source, count
-        whole = (image[:total], pixel[:total], face[:total], barycentric[:total], weight[:total], depth, face_map)
-        ctx.indices = whole[:3]
-        out = tuple(torch.from_numpy(x) for x in whole)
+            source = _borders(screen, topology, pieces, owner, size, tail)
+            lists = [x[: count + len(source)] for x in lists]
+        elif layer is not None:
+            under = np.empty(room, np.int32)
+            kernels_soft.margin_fragments(screen, faces, face_map, layer, reach, count, *lists, under)
+        elif silhouette == "soft":
+            nearest, halo = np.empty((n, size, size), np.int32), np.empty((n, size, size), dtype)
+            kernels_soft.fade(screen, edges, sides, face_map, reach, nearest, halo)
+        ctx.state = screen, dtype, topology, size, reach, count, lists[:3], pieces, source, under, nearest, halo
+        out = tuple(torch.from_numpy(x) for x in (*lists, depth, face_map, halo))
         ctx.mark_non_differentiable(*out[:3], out[6])
         ctx.set_materialize_grads(False)
         return out
@@ -109,27 +128,40 @@ class _EdgeSurface(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        screen, dtype, faces, edges, size, pieces, source, count = ctx.state
-        image, pixel, face = ctx.indices
+        screen, dtype, topology, size, reach, count, lists, pieces, source, under, nearest, halo = ctx.state
+        faces, edges, _ = _topology_arrays(topology)
         out = np.zeros(screen.shape, dtype)
-        of_weights, of_weight, of_depth = grads[3:6]
-        if of_weights is not None or of_depth is not None:
-            weights = np.zeros((count, 3), dtype) if of_weights is None else _array(of_weights)
-            depth = np.zeros((len(screen), size, size), dtype) if of_depth is None else _array(of_depth)
-            kernels.centres_backward(
-                screen, faces, size, image[:count], pixel[:count], face[:count], weights, depth, out
-            )
-        if of_weight is not None and pieces is not None:
+        total = len(lists[0])
+
+        def given(grad: Tensor | None, *shape: int) -> Any:
+            return np.zeros(shape, dtype) if grad is None else _array(grad)
+
+        if grads[3] is not None or grads[5] is not None:
+            weights, of_depth = given(grads[3], total, 3), given(grads[5], len(screen), size, size)
+            kernels.centres_backward(screen, faces, size, *(x[:count] for x in lists), weights, of_depth, out)
+        if source is not None and grads[4] is not None:
+            of_weight = _array(grads[4])[count:]
             kernels.borders_backward(
-                edges, pieces.image, pieces.edge, pieces.along, pieces.normal, source, _array(of_weight)[count:], out
+                edges, pieces.image, pieces.edge, pieces.along, pieces.normal, source, of_weight, out
             )
-        return torch.from_numpy(out), None, None, None
+        if under is not None and (grads[3] is not None or grads[4] is not None):
+            weights, of_weight = given(grads[3], total, 3), given(grads[4], total)
+            kernels_soft.margins_backward(screen, faces, size, reach, count, *lists, under, weights, of_weight, out)
+        if nearest is not None and grads[7] is not None:
+            kernels_soft.fade_backward(screen, edges, nearest, reach, halo, _array(grads[7]), out)
+        return torch.from_numpy(out), None, None, None, None
 
 
-def surface(points: Tensor, topology: Topology, size: int, *, borders: bool) -> Surface:
-    """Fragments of points (N, V, 3), float32 or float64, with those at silhouettes if `borders`."""
-    *lists, depth, face = _EdgeSurface.apply(points, topology, size, borders)
-    return Surface(FragmentList(*lists, int((face >= 0).sum())), depth, face)
+def _lists(count: int, dtype: Any) -> list[Any]:
+    """Room for a fragment list: image, pixel, face, barycentrics, weight (1)."""
+    return [*(np.empty(count, np.int32) for _ in range(3)), np.empty((count, 3), dtype), np.ones(count, dtype)]
+
+
+def surface(points: Tensor, topology: Topology, size: int, silhouette: str, reach: float) -> Surface:
+    """Fragments of points (N, V, 3), float32 or float64, in one of the silhouette modes."""
+    *lists, depth, face, halo = _Surface.apply(points, topology, size, silhouette, float(reach))
+    num_centres = int((face >= 0).sum())
+    return Surface(FragmentList(*lists, num_centres), depth, face, halo if len(halo) else None)
 
 
 class _Shade(torch.autograd.Function):

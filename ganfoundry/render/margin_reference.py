@@ -26,7 +26,7 @@ from ganfoundry.render.reference import (
 )
 from ganfoundry.render.topology import Topology
 
-FADED = 4.0
+FADED = 3.0
 """Times the reach; the mask is 0 from there."""
 
 

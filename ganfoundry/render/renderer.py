@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.fragments import FragmentList, join
 from ganfoundry.render.topology import Topology
 
-Silhouette = Literal["edge", "soft", "margin"]
+Silhouette = Literal["edge", "soft", "margin", "centre"]
 Backend = Literal["auto", "numba", "torch"]
 
 
@@ -83,10 +83,11 @@ def render(
         UV coordinates; needed with a texture.
     uv_faces : Tensor, (F, 3)
         Rows of `uv` at the corners of the faces, where they differ from the vertices (seams).
-    silhouette : "edge", "soft" or "margin"
+    silhouette : "edge", "soft", "margin" or "centre"
         How the outline takes gradients. "edge": pixels on outlines, against the background or what lies behind, get
         their exact share of both. "soft": the mask fades outside the mesh (DIB-R), so that it pulls from afar; colours
         take no gradient there. "margin": triangles fade over a margin in front of what they border on (Szabo et al.).
+        "centre": pixels show what lies at their centres, and outlines take no gradients.
     reach : float, optional
         Pixels over which "soft" fades (to 1 / e; default: a sixteenth of the image) and "margin" (to 0; default: 1).
     backend : "auto", "numba" or "torch"
@@ -102,18 +103,20 @@ def render(
     scene = _prepare(vertices, faces, cameras, size, attributes, texture, uv, uv_faces, fast_cpu=backend == "numba")
     if reach is None:
         reach = 1.0 if silhouette == "margin" else size / 16.0
-    if silhouette not in ("edge", "soft", "margin"):
-        raise InputError(f"there is no silhouette mode {silhouette!r}; choose edge, soft or margin")
+    if silhouette not in get_args(Silhouette):
+        raise InputError(f"there is no silhouette mode {silhouette!r}; choose edge, soft, margin or centre")
     if backend == "numba":
         return _draw_fast(scene, size, silhouette, reach)
     return _draw_reference(scene, size, silhouette, reach)
 
 
 def _draw_fast(scene: _Scene, size: int, silhouette: Silhouette, reach: float) -> Rendering:
-    surface = fast.surface(scene.points, scene.topology, size, borders=silhouette == "edge")
+    surface = fast.surface(scene.points, scene.topology, size, silhouette, reach)
     mask, attributes, image = fast.shade(
         surface.fragments, len(scene.points), size, attributes=scene.attributes, uv=scene.uv, texture=scene.texture
     )
+    if surface.halo is not None:
+        mask = mask + surface.halo
     return Rendering(mask, image, attributes, surface.depth, surface.face, surface.fragments)
 
 
