@@ -7,6 +7,7 @@ The keypoints are the four wheels and, where lamps have names of their own, the 
 backgrounds are those of the cars world.
 """
 
+import itertools
 import math
 import re
 import zipfile
@@ -57,7 +58,9 @@ _TYRES = (re.compile(r"tire|neumatic|wheels-rubber", re.I), re.compile(r"rubber"
 _FRONT_LAMP = re.compile(r"headlight|front-light|faros_blan(cos|$)|grey-light|glassfocus", re.I)
 _REAR_LAMP = re.compile(r"taillight|brake_?light|rear-light|back-light|redlight|faros_rojos|glass_red", re.I)
 _LAMP = re.compile(r"turn_signal|lens|parking|yellow_chrome|yellow_refl|faros_blan_back", re.I)
-_UNKNOWN = re.compile(r"interior|inside|seat|asiento|textured|floor|steering|esteering|shadeless|hole|column|whiteglass", re.I)
+_UNKNOWN = re.compile(
+    r"interior|inside|seat|asiento|textured|floor|steering|esteering|shadeless|hole|column|whiteglass", re.I
+)
 _GLASS = re.compile(r"glass|cristal|defroster", re.I)
 _MIRROR = re.compile(r"mirror", re.I)
 
@@ -198,7 +201,7 @@ def _read_obj(text: str) -> tuple[NDArray[np.float64], NDArray[np.int64], list[s
         elif word == "f":
             corner = [int(item.split("/")[0]) for item in rest.split()]
             corner = [index - 1 if index > 0 else len(vertices) + index for index in corner]
-            for second, third in zip(corner[1:], corner[2:], strict=False):
+            for second, third in itertools.pairwise(corner[1:]):
                 faces.append([corner[0], second, third])
                 materials.append(current)
     return np.array(vertices), np.array(faces), materials

@@ -64,11 +64,13 @@ def _one(net: Net, images: NDArray[np.uint8]) -> Tensor:
     return torch.cat([places, output.visibility.sigmoid()[..., None]], 2)
 
 
-def part_figures(truth: NDArray[np.uint8], found: NDArray[np.uint8], num_classes: int) -> dict[str, float]:
-    """Part figures: "miou" and "pixel_accuracy" of label maps (N, R, R)."""
+def part_figures(
+    truth: NDArray[np.uint8], found: NDArray[np.uint8], num_classes: int, *, ignore: int | None = None
+) -> dict[str, float]:
+    """Part figures: "miou" and "pixel_accuracy" of label maps (N, R, R); true id `ignore` does not count."""
     return {
-        "miou": mean_iou(truth, found, num_classes, absent="zero"),
-        "pixel_accuracy": pixel_accuracy(truth, found),
+        "miou": mean_iou(truth, found, num_classes, absent="zero", ignore=ignore),
+        "pixel_accuracy": pixel_accuracy(truth, found, ignore=ignore),
     }
 
 

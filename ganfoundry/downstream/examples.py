@@ -65,7 +65,7 @@ class Examples:
 class ExampleSource(Protocol):
     """Anything with rows of examples; what a file holds is read when it is asked for."""
 
-    def __len__(self) -> int: ...  # noqa: D105
+    def __len__(self) -> int: ...
     @property
     def resolution(self) -> int: ...  # noqa: D102
     @property

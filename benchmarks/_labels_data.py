@@ -1,0 +1,223 @@
+"""Images of the label benchmark: renders with exact labels, generated samples, labelled sets; all cached.
+
+Renders for training, and those for testing, come from roots of their own, so no image of a test is in any training,
+the generator's included. Folders hold parts of some rows, each written whole or not at all: an interrupted run goes on.
+"""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks._labels_foreign import foreign_examples, installed
+from ganfoundry import weights
+from ganfoundry.data.seeds import CONTENT, EVALUATION, LABEL, WORLD, sample_integer, sample_rng
+from ganfoundry.downstream import Examples
+from ganfoundry.gan.checkpoints import LoadedGan, load_gan
+from ganfoundry.gan.latents import content_codes
+from ganfoundry.gan.train_data import write_atomically
+from ganfoundry.labels.filtering import select
+from ganfoundry.labels.interpreter import StyleInterpreter
+from ganfoundry.labels.keypoints import visible_only
+from ganfoundry.labels.labelset import LabelSet
+from ganfoundry.labels.presets import get_preset
+from ganfoundry.labels.synthesis import images_and_features, images_and_table, label_samples
+from ganfoundry.worlds import get_world
+from ganfoundry.worlds.annotator import Annotator
+from ganfoundry.worlds.annotator_data import render_samples
+
+WORLD_NAME, GAN, LEVEL, OUTER_LEVEL = "cars", "cars-64", "parts12", "parts5"
+LABELS = Path("annotations/cars/labels")
+CACHE = Path("outputs/cache/labels")
+POOL_SEED, TEST_SEED = sample_integer(0, EVALUATION, 1), sample_integer(0, EVALUATION, 2)
+SAMPLE_SEED = 4_000  # of the generated samples: the same for every interpreter
+ROWS_PER_PART = 500
+TRUNCATION = 0.7
+SCHEMA = get_world(WORLD_NAME).schema
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+def cached(path: Path, make: Callable[[], Arrays]) -> dict[str, NDArray[np.generic]]:
+    """Arrays of a file, made and written if it is not there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = io.BytesIO()
+        np.savez(stream, **make())  # type: ignore[arg-type]
+        write_atomically(path, stream.getbuffer())
+    with np.load(path) as file:
+        return dict(file)
+
+
+def parts_of(count: int) -> list[range]:
+    """Rows of every part."""
+    return [range(first, min(first + ROWS_PER_PART, count)) for first in range(0, count, ROWS_PER_PART)]
+
+
+def joined(pieces: list[Examples]) -> Examples:
+    """Examples one after the other."""
+    points = [piece.keypoints for piece in pieces if piece.keypoints is not None]
+    return Examples(
+        np.concatenate([piece.image for piece in pieces]),
+        np.concatenate([piece.label for piece in pieces]),
+        np.concatenate(points) if len(points) == len(pieces) else None,
+    )
+
+
+def render_part(root: int, rows: range) -> Examples:
+    """Renders of some rows of a root with labels of the level."""
+
+    def make() -> Arrays:
+        world = get_world(WORLD_NAME)
+        renders = render_samples(world, [sample_integer(root, WORLD, row) for row in rows])
+        found = Examples.of_renders(renders, world.schema, LEVEL)
+        assert found.keypoints is not None
+        return {"image": found.image, "label": found.label, "keypoints": found.keypoints}
+
+    return Examples(**cached(CACHE / f"renders-{root}" / f"{rows.start:06d}-{rows.stop:06d}.npz", make))  # type: ignore[arg-type]
+
+
+def renders(root: int, count: int) -> Examples:
+    """The first `count` renders of a root."""
+    return joined([render_part(root, rows) for rows in parts_of(count)])
+
+
+def outer(count: int) -> Examples | None:
+    """Cars made by others, labels of `OUTER_LEVEL`, 255 = unknown; None where the package is not installed."""
+    if not installed():
+        return None
+
+    def make() -> Arrays:
+        found = foreign_examples(SCHEMA, count)
+        assert found.keypoints is not None
+        return {"image": found.image, "label": found.label, "keypoints": found.keypoints}
+
+    return Examples(**cached(CACHE / f"foreign-{count}.npz", make))  # type: ignore[arg-type]
+
+
+def coarser() -> NDArray[np.uint8]:
+    """Table from ids of `LEVEL` to ids of `OUTER_LEVEL`."""
+    fine, coarse = SCHEMA.merge(LEVEL), SCHEMA.merge(OUTER_LEVEL)
+    table = np.array([coarse[fine == index][0] for index in range(fine.max() + 1)], np.uint8)
+    assert (table[fine] == coarse).all(), "the outer level merges the classes of the level"
+    return table
+
+
+@lru_cache(maxsize=1)
+def generator() -> LoadedGan:
+    """The shipped generator."""
+    return load_gan(GAN)
+
+
+def annotated(count: int, seed: int) -> LabelSet:
+    """Labelled samples of the generator: `count` of the committed ones by chance, all in order if that is all.
+
+    More than those there are: further samples, labelled by the network that proposed the committed labels.
+    """
+    labels = LabelSet.load(LABELS, generator().sha256)
+    if count <= len(labels):
+        rows = np.arange(count) if count == len(labels) else sample_rng(seed, LABEL, count).permutation(16)[:count]
+        return _rows(labels, np.sort(rows))
+    w = content_codes(
+        generator().generator, [sample_integer(1, LABEL, i) for i in range(count - len(labels))], TRUNCATION
+    )
+    images, _ = images_and_features(generator().generator.synthesis, w, ())
+    said = Annotator.load(weights.path(f"{WORLD_NAME}-annotator")).annotate(images)
+    assert labels.keypoints is not None
+    return replace(
+        labels,
+        names=tuple(f"sample-{index}" for index in range(count)),
+        images=np.concatenate([labels.images, images]),
+        masks=np.concatenate([labels.masks, said.parts]),
+        w=np.concatenate([labels.w, w.numpy()]),
+        keypoints=np.concatenate([labels.keypoints, said.keypoints]),
+        seeds=None,
+    )
+
+
+def _rows(labels: LabelSet, rows: NDArray[np.int64]) -> LabelSet:
+    assert labels.keypoints is not None
+    return replace(
+        labels,
+        names=tuple(labels.names[row] for row in rows),
+        images=labels.images[rows],
+        masks=labels.masks[rows],
+        w=labels.w[rows],
+        keypoints=labels.keypoints[rows],
+        seeds=None,
+    )
+
+
+@dataclass(frozen=True)
+class SetKey:
+    """A labelled set: preset and seed of its interpreter, and the number of labels it has learnt from."""
+
+    preset: str
+    labels: int
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it is cached."""
+        return CACHE / "sets" / f"{self.preset}-{self.labels}-seed{self.seed}"
+
+
+def interpreter(key: SetKey) -> StyleInterpreter:
+    """The interpreter of a set, trained if it is not there."""
+    path = key.folder / "interpreter.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        preset, labels = get_preset(key.preset), annotated(key.labels, key.seed)
+        preset = replace(preset, training=replace(preset.training, seed=key.seed))
+        synthesis = generator().generator.synthesis
+        _, table = images_and_table(
+            synthesis, torch.from_numpy(labels.w), preset.layers(synthesis), mode=preset.mode,
+            standardise=preset.training.standardise,
+        )  # fmt: skip
+        assert labels.keypoints is not None
+        classes = len(SCHEMA.names(LEVEL))
+        found = preset.fit(table, labels.at_level(LEVEL), classes, keypoints=visible_only(labels.keypoints))
+        temporary = path.with_suffix(".partial")
+        found.save(temporary)
+        temporary.replace(path)
+    return StyleInterpreter.load(path)
+
+
+def sample_part(rows: range) -> NDArray[np.uint8]:
+    """Generated images of some rows."""
+
+    def make() -> Arrays:
+        return {"image": images_and_features(generator().generator.synthesis, _codes(rows), (), batch=32)[0]}
+
+    return cached(CACHE / f"samples-{SAMPLE_SEED}" / f"{rows.start:06d}-{rows.stop:06d}.npz", make)["image"]  # type: ignore[return-value]
+
+
+def _codes(rows: range) -> torch.Tensor:
+    seeds = [sample_integer(SAMPLE_SEED, CONTENT, row) for row in rows]
+    return content_codes(generator().generator, seeds, TRUNCATION)
+
+
+def label_part(key: SetKey, rows: range) -> Arrays:
+    """Labels, keypoints and scores that an interpreter gives to some rows."""
+
+    def make() -> Arrays:
+        made = label_samples(generator().generator.synthesis, interpreter(key), _codes(rows))
+        found: Arrays = {"label": made.label, "score": made.score}
+        return found if made.keypoints is None else {**found, "keypoints": made.keypoints}
+
+    return cached(key.folder / f"{rows.start:06d}-{rows.stop:06d}.npz", make)
+
+
+def labelled_set(key: SetKey, count: int, fraction: float) -> Examples:
+    """The first `count` samples as an interpreter labels them, some of them dropped by the rule of its preset."""
+    pieces = [label_part(key, rows) for rows in parts_of(count)]
+    table = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    image = np.concatenate([sample_part(rows) for rows in parts_of(count)])
+    rule = get_preset(key.preset).filter_rule if fraction > 0 else "most-uncertain"
+    kept = select(table["score"], fraction=fraction, rule=rule).kept
+    return Examples(image, table["label"], table.get("keypoints")).rows(kept)

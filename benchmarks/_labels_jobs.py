@@ -1,0 +1,166 @@
+"""Jobs of the label benchmark: one (row, seed) each, with a file of its own when it is done; what is done is skipped.
+
+Three rounds: the interpreters and renders that rows need, then the parts of the labelled sets, then the trainings. The
+tasks of a round are independent of each other and run on as many processes of one thread as asked for.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import _labels_data as data
+from benchmarks._labels_rows import POOL, ROWS, UNLABELLED, Row, Settings, measure, train_row
+from ganfoundry.downstream.model import save_net
+from ganfoundry.downstream.networks import Task
+from ganfoundry.errors import InputError
+from ganfoundry.gan.imagenet import load_efficientnet
+from ganfoundry.gan.train_data import write_atomically
+
+OUTPUT = Path("outputs/benchmarks/labels")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row with one seed."""
+
+    row: str
+    seed: int
+    settings: Settings
+
+    @property
+    def path(self) -> Path:
+        """File of the result."""
+        return OUTPUT / f"{self.row}-seed{self.seed}.json"
+
+    def network(self, task: Task) -> Path:
+        """File of a trained network."""
+        return self.path.with_name(f"{self.path.stem}-{task}.safetensors")
+
+    def result(self) -> dict[str, Any] | None:
+        """The result, if it is there and of these settings."""
+        try:
+            found: dict[str, Any] = json.loads(self.path.read_text("utf-8"))
+            return found if found["settings"] == asdict(self.settings) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def jobs_of(rows: Iterable[str], seeds: int | None, settings: Settings) -> list[Job]:
+    """Jobs of some rows; `seeds` in place of each row's own number of seeds.
+
+    Raises
+    ------
+    InputError
+        If there is no row of that name.
+    """
+    jobs = []
+    for name in rows:
+        if name not in ROWS:
+            raise InputError(f"there is no row {name!r}; the rows are {', '.join(ROWS)}")
+        jobs += [Job(name, seed, settings) for seed in range(seeds or ROWS[name].seeds)]
+    return jobs
+
+
+def run_jobs(jobs: Sequence[Job], processes: int) -> None:
+    """Do what is not done yet."""
+    pending = [job for job in jobs if job.result() is None and _possible(ROWS[job.row])]
+    print(f"{len(jobs) - len(pending)} of {len(jobs)} jobs are done or cannot be done", file=sys.stderr, flush=True)
+    if not pending:
+        return
+    sets = sorted(
+        {(ROWS[j.row].set_key(j.seed), ROWS[j.row].images_of(j.settings)) for j in pending if _synthetic(j)}, key=str
+    )
+    most = {key: max(count for other, count in sets if other == key) for key, _ in sets}
+    settings = pending[0].settings
+    first: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [(data.interpreter, (key,)) for key in most]
+    first += [(data.render_part, (data.POOL_SEED, rows)) for rows in _render_rows(pending)]
+    first += [(data.render_part, (data.TEST_SEED, rows)) for rows in data.parts_of(settings.test)]
+    first += [(data.outer, (settings.outer,))]
+    largest = max(most.values(), default=0)
+    first += [(data.sample_part, (rows,)) for rows in data.parts_of(largest)]
+    second = [(data.label_part, (key, rows)) for key, count in most.items() for rows in data.parts_of(count)]
+    third = [(run_job, (job,)) for job in pending]
+    with _workers(processes) as run:
+        for label, tasks in (("preparing", first), ("labelling", second), ("training", third)):
+            for done, _ in enumerate(run(_call, tasks), 1):
+                print(f"{label}: {done} of {len(tasks)}", file=sys.stderr, flush=True)
+
+
+def run_job(job: Job) -> None:
+    """Train and measure, and write the result."""
+    began, last = time.process_time(), [time.monotonic()]
+
+    def note(text: str) -> None:
+        if time.monotonic() - last[0] > 20:
+            last[0] = time.monotonic()
+            print(f"  {job.row} seed {job.seed}: {text}", file=sys.stderr, flush=True)
+
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    row = ROWS[job.row]
+    figures: dict[str, float] = {}
+    for task in row.tasks:
+        net = train_row(row, job.seed, job.settings, task, note)
+        figures |= measure(net, job.settings)
+        save_net(job.network(task), net)
+    table = {
+        "row": job.row,
+        "seed": job.seed,
+        "settings": asdict(job.settings),
+        "figures": {name: round(value, 5) for name, value in figures.items()},
+        "cpu_seconds": round(time.process_time() - began, 1),
+    }
+    write_atomically(job.path, (json.dumps(table, indent=1) + "\n").encode())
+
+
+def _synthetic(job: Job) -> bool:
+    return ROWS[job.row].method == "gan"
+
+
+def _render_rows(jobs: Sequence[Job]) -> list[range]:
+    """Parts of the pool of renders that some jobs read."""
+    methods = {ROWS[job.row].method for job in jobs}
+    if methods & {"mean-teacher", "self-trained"}:
+        return data.parts_of(UNLABELLED)
+    return data.parts_of(POOL) if methods - {"gan"} else []
+
+
+def _possible(row: Row) -> bool:
+    """Whether what a row needs is installed; says so if not."""
+    if row.method == "imagenet":
+        try:
+            load_efficientnet(64)
+        except InputError as error:
+            print(f"{row.name} is skipped: {error}", file=sys.stderr)
+            return False
+    return True
+
+
+def _call(task: tuple[Callable[..., Any], tuple[Any, ...]]) -> None:
+    """Call a function for what it writes."""
+    function, arguments = task
+    function(*arguments)
+
+
+def _single_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def _workers(processes: int) -> Any:
+    """A map over tasks in so many processes; in this one, if one is enough."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    if processes == 1:
+        yield map
+        return
+    with multiprocessing.get_context("spawn").Pool(processes, _single_thread) as pool:
+        yield pool.imap_unordered
