@@ -6,9 +6,10 @@ bin are kept: twelve bins of 30 degrees all around, for faces nine of 15 degrees
 small generator also hold the outline, so codes are chosen body type by body type (faces: hair style by hair style): an
 object keeps to the codes of one (--shapes; 0 does not tell them apart).
 
-Look at the sheets: a row is one code, the arrow says where the camera stands. If all rows are right, run again with
---confirmed. To change some, list them in a TOML file (--bins), one line a code: 7 = 3 puts code 7 into bin 3, 7 = -1
-drops it (and its counterparts of the other body types); codes that are not listed count as confirmed.
+--serve then opens a page in the browser that asks for one key a code (docs/annotating.md). Or look at the sheets: a row
+is one code, the arrow says where the camera stands. If all rows are right, run again with --confirmed. To change some,
+list them in a TOML file (--bins), one line a code: 7 = 3 puts code 7 into bin 3, 7 = -1 drops it (and its counterparts
+of the other body types); codes that are not listed count as confirmed.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Annotator, Gan, ViewCodes, Writer
 from pipeline.config import param
+from pipeline.page import Serving
 from pipeline.stage import Context, stage_command
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[ViewC
     code_set.save(out.path)
     contents = found.w_content[:SHEET_CONTENTS]
     _write_sheets(
-        out, code_set, render_grid(loaded.generator.synthesis, contents, found.w[kept], layers).swapaxes(0, 1)
+        out.path, code_set, render_grid(loaded.generator.synthesis, contents, found.w[kept], layers).swapaxes(0, 1)
     )
     kinds = get_world(network.config.world).body_type_name
     for name, value in _figures(found.candidates, code_set, kept, kinds, network.card).items():
@@ -84,7 +86,7 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[ViewC
         ctx.log(f"look at the sheets in {out.path}; if every row is right, run again with --confirmed")
 
 
-def _write_sheets(out: Writer[ViewCodes], codes: "ViewCodeSet", shown: "NDArray[np.uint8]") -> None:
+def _write_sheets(folder: Path, codes: "ViewCodeSet", shown: "NDArray[np.uint8]") -> None:
     """Draw one sheet for each body type: sheet.png, or sheet-sedan.png, ..."""
     from PIL import Image
 
@@ -93,7 +95,7 @@ def _write_sheets(out: Writer[ViewCodes], codes: "ViewCodeSet", shown: "NDArray[
     for number, shape in enumerate(codes.shapes):
         rows = slice(number * codes.views, (number + 1) * codes.views)
         name = f"sheet-{shape}.png" if shape else "sheet.png"
-        Image.fromarray(code_sheet(shown[rows], codes.codes[rows], codes.bins)).save(out.path / name)
+        Image.fromarray(code_sheet(shown[rows], codes.codes[rows], codes.bins)).save(folder / name)
 
 
 def read_bins(path: Path) -> dict[int, int]:
@@ -142,6 +144,38 @@ def _figures(
     return figures
 
 
+def page(codes: ViewCodes, serving: Serving, gan: Gan) -> None:
+    """Serve the page on viewpoint codes; when it is closed, draw the sheets again."""
+    from functools import lru_cache
+
+    import torch
+
+    from ganfoundry.data.seeds import EVALUATION, sample_integer
+    from ganfoundry.gan.checkpoints import load_gan
+    from ganfoundry.gan.latents import content_codes
+    from ganfoundry.views import ViewCodeSet
+    from ganfoundry.views.synthesis import render_grid
+    from pages.server import create_app, serve
+    from pages.view_store import ViewStore
+    from pages.views_api import views_api
+
+    loaded = load_gan(gan.path)
+    store = ViewStore(codes.path, loaded.sha256)
+    synthesis = loaded.generator.synthesis
+    seeds = [sample_integer(0, EVALUATION, index) for index in range(SHEET_CONTENTS)]
+    contents = content_codes(loaded.generator, seeds, 0.7)
+
+    @lru_cache(maxsize=64)
+    def draw(code: int) -> "NDArray[np.uint8]":
+        return render_grid(synthesis, contents, torch.from_numpy(store.codes.w[[code]]), store.codes.layers)[:, 0]
+
+    serve(create_app("views.html", views_api(store, draw, str(codes.path)), 65536), serving.say, serving.port)
+    if store.answers and not store.missing():
+        answered = ViewCodeSet.load(codes.path)
+        shown = render_grid(synthesis, contents, torch.from_numpy(answered.w), answered.layers).swapaxes(0, 1)
+        _write_sheets(codes.path, answered, shown)
+
+
 def shipped_annotators(config: Config) -> dict[str, str]:
     """Digests of the annotators of which the generator's world chooses one when the run has none of its own."""
     from ganfoundry import weights
@@ -154,5 +188,6 @@ command = stage_command(
     Config,
     run,
     depends=shipped_annotators,
+    page=page,
     example="python cli.py annotate-views --gan outputs/cars-64/train-gan --num-candidates 400 --confirmed",
 )

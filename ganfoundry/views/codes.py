@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -210,7 +210,10 @@ class ViewCodeSet:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or what a person left of it.
+
+        In codes.json codes may be missing or stand in another order: their ids say which rows of the latents they are,
+        and are counted anew.
 
         Raises
         ------
@@ -232,9 +235,13 @@ class ViewCodeSet:
             raise InputError(f"{folder / 'codes.safetensors'} is damaged or belongs to another codes.json")
         names = [f.name for f in fields(ViewCode)]
         try:
+            codes = [ViewCode(**{name: code[name] for name in names}) for code in table["codes"]]
+            w = load(payload)["w_view"]
+            if not all(0 <= code.id < len(w) for code in codes) or len({code.id for code in codes}) < len(codes):
+                raise InputError(f"{folder / 'codes.json'} names a code twice, or one without latents; restore it")
             return cls(
-                codes=tuple(ViewCode(**{name: code[name] for name in names}) for code in table["codes"]),
-                w=load(payload)["w_view"],
+                codes=tuple(replace(code, id=number) for number, code in enumerate(codes)),
+                w=w[[code.id for code in codes]],
                 layers=tuple(table["layers"]),
                 generator_sha256=str(table["generator_sha256"]),
                 truncation=float(table["truncation"]),

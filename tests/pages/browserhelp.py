@@ -26,8 +26,9 @@ class Person:
     def at(self, x, y):
         """Place on the screen of a place in the image."""
         place = self.page.evaluate(
-            """() => { const canvas = document.getElementById("picture"); const box = canvas.getBoundingClientRect();
-            const { scale, x, y } = canvas.dataset; return [box.left + Number(x), box.top + Number(y), Number(scale)]; }"""
+            """() => { const canvas = document.getElementById("picture"), box = canvas.getBoundingClientRect();
+            const { scale, x, y } = canvas.dataset;
+            return [box.left + Number(x), box.top + Number(y), Number(scale)]; }"""
         )
         return place[0] + x * place[2], place[1] + y * place[2]
 

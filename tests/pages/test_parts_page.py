@@ -415,7 +415,8 @@ def test_every_button_has_a_name_and_nothing_is_cut_off(person):
         person.settled()
         outside = person.page.evaluate(
             """() => [...document.querySelectorAll("header *, .bar *, .proposals *")]
-            .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML)"""
+            .filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1)
+            .map((e) => e.outerHTML)"""
         )
         assert outside == []
         assert person.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
