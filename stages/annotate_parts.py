@@ -9,7 +9,7 @@ other labels. Or paint masks/NAME.png in a program that keeps palettes, and give
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +44,9 @@ class Config:
         "balanced",
         "balanced: well formed, from all sides; medoids: k-medoids of the generator's features; first: the first.",
     )
+    candidates: Path | None = param(
+        None, "What select wrote: label these samples and those labelled before, instead of choosing here."
+    )
     exclude: tuple[int, ...] = param((), "Numbers of candidates that are not worth labelling.", min=0)
     truncation: float = param(0.7, "Truncation psi of the samples.", min=0.0, max=1.0)
     corrections: Path | None = param(None, "Folder of corrected masks, index PNGs NAME.png.")
@@ -68,12 +71,13 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[Label
     loaded = load_gan(gan.path)
     folder = weights.network_of(loaded.world, "annotator", INSTEAD) if annotator is None else annotator.path
     network = Network.load(folder)
+    config, wanted = _wanted(config, loaded.sha256)
     seeds = [sample_integer(config.seed, LABEL, index) for index in range(config.num_candidates)]
     w = content_codes(loaded.generator, seeds, config.truncation)
     images, features = _draw(loaded.generator, w, ctx)
     found = network.annotate(images)
     world = get_world(network.config.world)
-    chosen = _choose(config, found, features, world.azimuths)
+    chosen = _choose(config, found, features, world.azimuths) if wanted is None else np.array(wanted, np.int64)
     labels = LabelSet(
         names=tuple(f"sample-{index:04d}" for index in chosen),
         images=images[chosen],
@@ -94,6 +98,17 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[Label
     out.figure("corrected", len(labels.provenance.get("corrected", [])))
     out.figure("parts", len(np.unique(labels.masks)))
     ctx.log(f"look at {out.path / 'sheet.png'}; correct masks and give their folder with --corrections")
+
+
+def _wanted(config: Config, generator_sha256: str) -> tuple[Config, list[int] | None]:
+    """Settings of the samples that select chose from, and the numbers it wants labelled or knows labels of."""
+    from ganfoundry.labels.active import Candidates
+
+    if config.candidates is None:
+        return config, None
+    found = Candidates.load(config.candidates, generator_sha256)
+    same = replace(config, seed=found.root_seed, truncation=found.truncation, num_candidates=found.num_candidates)
+    return same, sorted({*found.numbers, *found.labelled})
 
 
 def _draw(generator: "StyleGenerator", w: "Tensor", ctx: Context) -> "tuple[NDArray[np.uint8], NDArray[np.float32]]":
@@ -145,7 +160,7 @@ def _provenance(config: Config, network: "Network") -> dict[str, Any]:
     return {
         "labels": f"proposed by {name} (part mIoU on unseen renders {miou})",
         "annotator_sha256": card.get("sha256", ""),
-        "chosen": f"{config.choose}, of {config.num_candidates} samples",
+        "chosen": f"{'select' if config.candidates else config.choose}, of {config.num_candidates} samples",
         "excluded": list(config.exclude),
         "truncation": config.truncation,
         "root_seed": config.seed,
@@ -161,8 +176,6 @@ def with_corrections(labels: "LabelSet", folder: Path) -> "LabelSet":
     InputError
         If the folder is missing or empty, or holds a mask of no sample, of another size, or with unknown parts.
     """
-    from dataclasses import replace
-
     import numpy as np
     from PIL import Image
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from ganfoundry.labels.factorised import Mode
 from ganfoundry.labels.feature_source import FeatureSource, images_and_maps
 from ganfoundry.labels.feature_table import FeatureTable
 from ganfoundry.labels.interpreter import Prediction, StyleInterpreter
+
+if TYPE_CHECKING:
+    from ganfoundry.labels.distillation import DistilledHead
 
 BATCH = 8
 Fit = Callable[[FeatureTable, NDArray[np.int64]], StyleInterpreter]
@@ -43,7 +47,7 @@ class LabelledSamples:
 
 def label_samples(
     synthesis: FeatureSource,
-    interpreter: StyleInterpreter,
+    interpreter: "StyleInterpreter | DistilledHead",
     w: Tensor,
     *,
     batch: int = BATCH,
@@ -54,7 +58,7 @@ def label_samples(
     Parameters
     ----------
     synthesis : FeatureSource
-    interpreter : StyleInterpreter, trained on this generator's feature maps
+    interpreter : StyleInterpreter trained on this generator's feature maps, or the head distilled from it
     w : (n, w_dim) float32, after truncation
     batch : int
         Samples at a time; only memory and rounding depend on it.

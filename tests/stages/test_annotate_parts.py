@@ -6,8 +6,10 @@ import pytest
 from PIL import Image
 
 from ganfoundry import weights
+from ganfoundry.data.seeds import LABEL, sample_integer
 from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import load_gan
+from ganfoundry.labels.active import Candidates
 from ganfoundry.labels.labelset import LabelSet
 from ganfoundry.labels.synthesis import to_uint8
 from ganfoundry.worlds.annotator import Annotator
@@ -60,6 +62,19 @@ def test_every_way_of_choosing_gives_distinct_samples(tmp_path, gan, annotator, 
     assert not {"sample-0000", "sample-0003"} & set(labels.names)
     if choose == "first":
         assert labels.names == ("sample-0001", "sample-0002", "sample-0004", "sample-0005")
+
+
+def test_samples_that_select_chose_are_labelled_beside_those_before(tmp_path, gan, annotator):
+    sha256 = load_gan(gan.path).sha256
+    Candidates(sha256, 3, 0.5, 30, (17, 4), (0, 0), None, "core-set", (21,)).save(tmp_path / "candidates.json")
+    annotate(tmp_path / "out", gan, annotator, candidates=tmp_path / "candidates.json")
+    labels = LabelSet.load(tmp_path / "out", sha256)
+    assert labels.names == ("sample-0004", "sample-0017", "sample-0021")
+    assert labels.seeds.tolist() == [sample_integer(3, LABEL, number) for number in (4, 17, 21)]
+    assert labels.provenance["chosen"] == "select, of 30 samples"
+    Candidates("0" * 64, 3, 0.5, 30, (17,), (0,), None, "core-set").save(tmp_path / "candidates.json")
+    with pytest.raises(InputError, match="run select for this generator"):
+        annotate(tmp_path / "other", gan, annotator, candidates=tmp_path)
 
 
 def test_corrected_masks_replace_proposed_ones(tmp_path, gan, annotator):
