@@ -68,10 +68,10 @@ def _borders(screen: Any, topology: Topology, pieces: _Pieces, owner: Any, size:
     room = len(pieces.image)
     inverse, hit, source = np.empty(room), np.empty(room, np.int32), np.empty(2 * room, np.int32)
     head, link = np.empty((size, size), np.int32), np.empty(room, np.int32)
-    rows = np.empty((size, (size + 7) // 8), np.uint8)
+    blocks = np.empty((size // 4 + 2, size // 4 + 2), np.int32)
     kernels.hits(
         screen, faces, face_edges, size, pieces.image, pieces.edge, pieces.pixel, pieces.middle,
-        head, link, rows, inverse, hit,
+        head, link, blocks, inverse, hit,
     )  # fmt: skip
     used = kernels.border_fragments(
         screen, faces, edges, pieces.image, pieces.edge, pieces.pixel, pieces.along, pieces.middle,
@@ -93,20 +93,21 @@ class _Surface(torch.autograd.Function):
         screen, face_map = np.empty(p.shape), np.empty((n, size, size), np.int32)
         sides = np.zeros((n, edges.shape[1]), np.uint8)
         kernels.screen_of(p, NEAR_PLANE, screen)
-        count = kernels.visible(screen, faces, face_edges, face_map, np.empty((size, size)), sides)
+        room, blocks = np.empty((size, size)), np.empty((size // 4 + 1, size // 4 + 1))
+        count = kernels.visible(screen, faces, face_edges, face_map, room, blocks, sides)
 
         pieces = layer = owner = None
-        room = 0
+        extra = 0
         if silhouette == "edge":
             pieces, owner = _cut(screen, topology, sides, size)
-            room = 2 * len(pieces.image)
+            extra = 2 * len(pieces.image)
         depth = np.zeros((n, size, size), dtype)
         centre_lists = _lists(count, dtype)
         kernels.centres(screen, faces, face_map, *centre_lists[:4], depth)
         if silhouette == "margin":
             layer = np.empty((n, size, size), np.int32)
-            room = kernels_soft.margins(screen, faces, depth, reach, layer, np.empty((size, size)))
-        lists = [np.concatenate([x, y]) for x, y in zip(centre_lists, _lists(room, dtype), strict=True)]
+            extra = kernels_soft.margins(screen, faces, depth, reach, layer, room)
+        lists = [np.concatenate([x, y]) for x, y in zip(centre_lists, _lists(extra, dtype), strict=True)]
         tail = [x[count:] for x in lists]
         source = under = nearest = None
         halo = np.zeros((0, size, size), dtype)
@@ -114,12 +115,12 @@ class _Surface(torch.autograd.Function):
             source = _borders(screen, topology, pieces, owner, size, tail)
             lists = [x[: count + len(source)] for x in lists]
         elif layer is not None:
-            under = np.empty(room, np.int32)
+            under = np.empty(extra, np.int32)
             kernels_soft.margin_fragments(screen, faces, face_map, layer, reach, count, *lists, under)
         elif silhouette == "soft":
             nearest, halo = np.empty((n, size, size), np.int32), np.empty((n, size, size), dtype)
             kernels_soft.fade(screen, edges, sides, face_map, reach, nearest, halo)
-        ctx.state = screen, dtype, topology, size, reach, count, lists[:3], pieces, source, under, nearest, halo
+        ctx.state = screen, dtype, topology, face_map, reach, count, lists[:3], pieces, source, under, nearest, halo
         out = tuple(torch.from_numpy(x) for x in (*lists, depth, face_map, halo))
         ctx.mark_non_differentiable(*out[:3], out[6])
         ctx.set_materialize_grads(False)
@@ -128,17 +129,17 @@ class _Surface(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        screen, dtype, topology, size, reach, count, lists, pieces, source, under, nearest, halo = ctx.state
+        screen, dtype, topology, face_map, reach, count, lists, pieces, source, under, nearest, halo = ctx.state
         faces, edges, _ = _topology_arrays(topology)
         out = np.zeros(screen.shape, dtype)
-        total = len(lists[0])
+        total, size = len(lists[0]), face_map.shape[1]
 
         def given(grad: Tensor | None, *shape: int) -> Any:
             return np.zeros(shape, dtype) if grad is None else _array(grad)
 
         if grads[3] is not None or grads[5] is not None:
             weights, of_depth = given(grads[3], total, 3), given(grads[5], len(screen), size, size)
-            kernels.centres_backward(screen, faces, size, *(x[:count] for x in lists), weights, of_depth, out)
+            kernels.centres_backward(screen, faces, face_map, weights, of_depth, out)
         if source is not None and grads[4] is not None:
             of_weight = _array(grads[4])[count:]
             kernels.borders_backward(

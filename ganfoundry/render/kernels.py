@@ -89,14 +89,30 @@ def screen_of(points, near, screen):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def visible(screen, faces, face_edges, face_map, inverse, sides):  # type: ignore[no-untyped-def]
-    """Fill face_map (N, size, size) and sides (N, E); inverse (size, size) is room for 1 / depth. Count the pixels."""
+def _block_minima(values, blocks):  # type: ignore[no-untyped-def]
+    """Fill blocks with the least of values (size, size) in each block of 4 x 4 pixels."""
+    blocks[:] = np.inf
+    for y in range(values.shape[0]):
+        row, into = values[y], blocks[y >> 2]
+        for x in range(values.shape[1]):
+            at = np.uintp(x >> 2)
+            into[at] = min(into[at], row[np.uintp(x)])
+
+
+@kernel
+def visible(screen, faces, face_edges, face_map, inverse, blocks, sides):  # type: ignore[no-untyped-def]
+    """Fill face_map (N, size, size) and sides (N, E); count the pixels.
+
+    inverse (size, size) is room for 1 / depth, blocks (size / 4 + 1 twice) for its minimum in blocks of 4 x 4 pixels:
+    faces that turn the other way than most near ones come last, and are skipped where all blocks are nearer.
+    """
     size, count = face_map.shape[1], 0
     for n in range(screen.shape[0]):
         m = n if faces.shape[0] > 1 else 0
         points, corners, own_edges, beside = screen[n], faces[m], face_edges[m], sides[n]
         inverse[:] = 0.0
         face_map[n] = -1
+        facing = 0.0
         for f in range(corners.shape[0]):
             a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
             ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
@@ -107,10 +123,26 @@ def visible(screen, faces, face_edges, face_map, inverse, sides):  # type: ignor
             if area == 0.0:
                 continue
             turned = area < 0.0
+            facing += area * (ia + ib + ic)
             beside[np.uintp(own_edges[f, 0])] |= LEFT if (b < c) != turned else RIGHT
             beside[np.uintp(own_edges[f, 1])] |= LEFT if (c < a) != turned else RIGHT
             beside[np.uintp(own_edges[f, 2])] |= LEFT if (a < b) != turned else RIGHT
-            if turned:
+        for f in range(2 * corners.shape[0]):
+            last = f >= corners.shape[0]
+            if f == corners.shape[0]:
+                _block_minima(inverse, blocks)
+            f = f - corners.shape[0] if last else f
+            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+            ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
+            if ia == 0.0 or ib == 0.0 or ic == 0.0:
+                continue
+            ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+            area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+            if area == 0.0:
+                continue
+            if ((area < 0.0) == (facing < 0.0)) == last:
+                continue
+            if area < 0.0:
                 bx, cx, by, cy, ib, ic, area = cx, bx, cy, by, ic, ib, -area
             # A pixel x belongs to the box when its centre x + 0.5 lies between the extremes.
             x_first = int(max(0.0, math.ceil(min(ax, bx, cx) - 0.5)))
@@ -119,6 +151,13 @@ def visible(screen, faces, face_edges, face_map, inverse, sides):  # type: ignor
             y_last = int(min(size - 1.0, math.floor(max(ay, by, cy) - 0.5)))
             if x_first > x_last or y_first > y_last:
                 continue
+            if last:
+                farthest = np.inf
+                for block_y in range(y_first >> 2, (y_last >> 2) + 1):
+                    for block_x in range(x_first >> 2, (x_last >> 2) + 1):
+                        farthest = min(farthest, blocks[np.uintp(block_y), np.uintp(block_x)])
+                if farthest > max(ia, ib, ic) * (1.0 + 1e-9):
+                    continue
             over = 1.0 / area
             # Twice the areas opposite to the corners, and 1 / depth, are linear in x.
             step_a, step_b, step_c = by - cy, cy - ay, ay - by
@@ -170,39 +209,49 @@ def centres(screen, faces, face_map, image, pixel, face, barycentric, depth):  #
 
 
 @kernel
-def centres_backward(screen, faces, size, image, pixel, face, grad_weights, grad_depth, out):  # type: ignore[no-untyped-def]
+def centres_backward(screen, faces, face_map, grad_weights, grad_depth, out):  # type: ignore[no-untyped-def]
     """Add to out (N, V, 3) what the gradients of K barycentrics (>= K, 3) and of depth (N, size, size) give points."""
-    for k in range(image.shape[0]):
-        n, f = image[k], np.uintp(face[k])
+    size, k = face_map.shape[1], np.uintp(0)
+    for n in range(screen.shape[0]):
         points, corners, into = screen[n], faces[n if faces.shape[0] > 1 else 0], out[n]
-        y, x = pixel[k] // size, pixel[k] % size
-        a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
-        ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
-        xa, ya = points[a, 0] - (x + 0.5), points[a, 1] - (y + 0.5)
-        xb, yb = points[b, 0] - (x + 0.5), points[b, 1] - (y + 0.5)
-        xc, yc = points[c, 0] - (x + 0.5), points[c, 1] - (y + 0.5)
-        # weight_j = q_j / sum q, q_j = e_j / z_j, e_j twice the area opposite to j; depth = sum e / sum q.
-        ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
-        qa, qb, qc = ea * ia, eb * ib, ec * ic
-        scale = 1.0 / (qa + qb + qc)
-        ga, gb, gc = np.float64(grad_weights[k, 0]), np.float64(grad_weights[k, 1]), np.float64(grad_weights[k, 2])
-        of_depth = grad_depth[n, y, x] * scale
-        mean = (ga * qa + gb * qb + gc * qc) * scale + of_depth * (ea + eb + ec)
-        ga, gb, gc = (
-            (ga * scale - mean * scale) * ia,
-            (gb * scale - mean * scale) * ib,
-            (gc * scale - mean * scale) * ic,
-        )
-        into[a, 2] -= ga * qa
-        into[b, 2] -= gb * qb
-        into[c, 2] -= gc * qc
-        ga, gb, gc = ga + of_depth, gb + of_depth, gc + of_depth
-        into[a, 0] += gc * yb - gb * yc
-        into[a, 1] += gb * xc - gc * xb
-        into[b, 0] += ga * yc - gc * ya
-        into[b, 1] += gc * xa - ga * xc
-        into[c, 0] += gb * ya - ga * yb
-        into[c, 1] += ga * xb - gb * xa
+        for y in range(size):
+            row = face_map[n, y]
+            for x in range(size):
+                if row[np.uintp(x)] < 0:
+                    continue
+                f = np.uintp(row[np.uintp(x)])
+                a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+                ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
+                xa, ya = points[a, 0] - (x + 0.5), points[a, 1] - (y + 0.5)
+                xb, yb = points[b, 0] - (x + 0.5), points[b, 1] - (y + 0.5)
+                xc, yc = points[c, 0] - (x + 0.5), points[c, 1] - (y + 0.5)
+                # weight_j = q_j / sum q, q_j = e_j / z_j, e_j twice the area opposite to j; depth = sum e / sum q.
+                ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+                qa, qb, qc = ea * ia, eb * ib, ec * ic
+                scale = 1.0 / (qa + qb + qc)
+                ga, gb, gc = (
+                    np.float64(grad_weights[k, 0]),
+                    np.float64(grad_weights[k, 1]),
+                    np.float64(grad_weights[k, 2]),
+                )
+                of_depth = grad_depth[n, y, x] * scale
+                mean = (ga * qa + gb * qb + gc * qc) * scale + of_depth * (ea + eb + ec)
+                ga, gb, gc = (
+                    (ga * scale - mean * scale) * ia,
+                    (gb * scale - mean * scale) * ib,
+                    (gc * scale - mean * scale) * ic,
+                )
+                into[a, 2] -= ga * qa
+                into[b, 2] -= gb * qb
+                into[c, 2] -= gc * qc
+                ga, gb, gc = ga + of_depth, gb + of_depth, gc + of_depth
+                into[a, 0] += gc * yb - gb * yc
+                into[a, 1] += gb * xc - gc * xb
+                into[b, 0] += ga * yc - gc * ya
+                into[b, 1] += gc * xa - ga * xc
+                into[c, 0] += gb * ya - ga * yb
+                into[c, 1] += ga * xb - gb * xa
+                k += np.uintp(1)
 
 
 @kernel
@@ -314,11 +363,11 @@ def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along
 
 
 @kernel
-def hits(screen, faces, face_edges, size, piece_image, piece_edge, pixel, middle, head, link, rows, inverse, hit):  # type: ignore[no-untyped-def]
+def hits(screen, faces, face_edges, size, piece_image, piece_edge, pixel, middle, head, link, blocks, inverse, hit):  # type: ignore[no-untyped-def]
     """Fill 1 / depth (S,) and index (S,) of the nearest face over each middle that the edge is not part of, 0 and -1.
 
-    head (size, size) and link (S,) are room for lists of the pieces in each pixel; rows (size, blocks) for which blocks
-    of 8 pixels hold any.
+    head (size, size) and link (S,) are room for lists of the pieces in each pixel; blocks (size / 4 + 2 twice) for how
+    many pieces lie in the blocks of 4 x 4 pixels above and left of each.
     """
     inverse[:] = 0.0
     hit[:] = -1
@@ -327,13 +376,16 @@ def hits(screen, faces, face_edges, size, piece_image, piece_edge, pixel, middle
         m = n if faces.shape[0] > 1 else 0
         points, corners, own_edges = screen[n], faces[m], face_edges[m]
         head[:] = -1
-        rows[:] = 0
+        blocks[:] = 0
         while s < piece_image.shape[0] and piece_image[s] == n:
             y, x = pixel[s] // size, pixel[s] % size
             link[s] = head[y, x]
             head[y, x] = s
-            rows[y, x >> 3] = 1
+            blocks[(y >> 2) + 1, (x >> 2) + 1] += 1
             s += 1
+        for y in range(1, blocks.shape[0]):
+            for x in range(1, blocks.shape[1]):
+                blocks[y, x] += blocks[y - 1, x] + blocks[y, x - 1] - blocks[y - 1, x - 1]
         for f in range(corners.shape[0]):
             a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
             ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
@@ -344,12 +396,11 @@ def hits(screen, faces, face_edges, size, piece_image, piece_edge, pixel, middle
             x_last = int(max(min(size - 1.0, max(ax, bx, cx) + TOUCH), 0.0))
             y_first = int(min(max(0.0, min(ay, by, cy) - TOUCH), size - 1.0))
             y_last = int(max(min(size - 1.0, max(ay, by, cy) + TOUCH), 0.0))
+            left, right = np.uintp(x_first >> 2), np.uintp((x_last >> 2) + 1)
+            top, bottom = np.uintp(y_first >> 2), np.uintp((y_last >> 2) + 1)
+            if blocks[bottom, right] - blocks[bottom, left] - blocks[top, right] + blocks[top, left] == 0:
+                continue
             for y in range(y_first, y_last + 1):
-                any_here = 0
-                for block in range(x_first >> 3, (x_last >> 3) + 1):
-                    any_here |= rows[np.uintp(y), np.uintp(block)]
-                if not any_here:
-                    continue
                 for x in range(x_first, x_last + 1):
                     k = head[np.uintp(y), np.uintp(x)]
                     while k >= 0:
