@@ -1,167 +1,187 @@
-"""export: write a labelled set as one HDF5 file and as COCO, for use without this project.
+"""export: write a labelled set in other people's formats, with a card, for use without this project.
 
-dataset.h5 holds images, label maps, scores, latents and seeds with the classes and the sources as attributes; coco/
-holds PNG images and annotations.json with one exact mask for each part and one for the whole object. Rows that the
-selection dropped are left out unless asked for.
+Formats: hdf5 (one file, dataset.h5), coco (masks and keypoints), webdataset (tar files), huggingface (imagefolder),
+parquet (needs pyarrow), png (plain folders). README.md is the data set card, gallery.png shows samples,
+statistics.json and croissant.json describe the set for machines, checksums.json holds the sha256 of every file. Rows
+that the selection dropped are left out unless asked for. The new export takes the place of an earlier one when it is
+whole, not before.
 """
 
 import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Export, LabelledSet, Writer
 from pipeline.config import param
+from pipeline.errors import UserError
 from pipeline.stage import Context, stage_command
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from ganfoundry.data.exporting import ExportSet
+    from ganfoundry.data.staging import Staging
 
-    from ganfoundry.data.hdf5_export import SetDescription
-    from ganfoundry.data.reader import ShardReader
-
-ROWS_PER_TASK = 128
+FORMATS = ("hdf5", "coco", "webdataset", "huggingface", "parquet", "png")
+TOP = (
+    *("dataset.h5", *FORMATS[1:]),
+    *("README.md", "gallery.png", "statistics.json", "croissant.json", "checksums.json"),
+)
+"""Everything that an export may have at its top."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Options of the export."""
 
+    formats: tuple[str, ...] = param(("hdf5", "coco"), "Formats to write, separated by commas.", choices=FORMATS)
+    license: str = param("unspecified", "Licence of the data set, as it stands in every format and on the card.")
+    dataset_name: str = param("", "Name of the data set; by default the schema's name and the number of images.")
+    val_fraction: float = param(0.0, "Share of the samples for validation.", min=0.0, max=0.9)
+    test_fraction: float = param(0.0, "Share of the samples for testing.", min=0.0, max=0.9)
+    split_seed: int = param(0, "Another seed gives other validation and test samples.", min=0)
     include_dropped: bool = param(False, "Write the rows that the selection dropped, too (keep is false for them).")
     uncertainty_maps: bool = param(False, "Write the uncertainty of every pixel into the HDF5 file.")
-    coco: bool = param(True, "Write the COCO folder.")
-    license: str = param("unspecified", "Licence of the data set, as it stands in both formats.")
-
-
-@dataclass(frozen=True)
-class CocoTask:
-    """Rows whose images and annotations a worker makes."""
-
-    shards: str
-    images: str
-    rows: tuple[int, ...]
-    num_classes: int
-    verify: bool
+    rows_per_file: int = param(1000, "Images in one tar or parquet file.", min=1)
 
 
 def run(config: Config, labelled_set: LabelledSet, out: Writer[Export], ctx: Context) -> None:
-    """Write both formats; an interrupted export goes on with the first file that is not whole."""
+    """Write every format; an interrupted export goes on with the first block of rows that is not whole.
+
+    Rows that show one object (of the same `object`, or of the same seed) go to the same split.
+    """
+    from ganfoundry.data.huggingface_export import require_pyarrow
+    from ganfoundry.data.staging import Staging
+
+    if not config.formats:
+        raise UserError(f"nothing to write: name at least one of --formats {','.join(FORMATS)}.")
+    if "parquet" in config.formats:
+        require_pyarrow()
+    export, total = _export_set(config, labelled_set, out.fingerprint)
+    staging = Staging(out.path, "" if ctx.verify else out.fingerprint, TOP)
+    out.figure("images", len(export.rows))
+    out.figure("left_out", total - len(export.rows))
+    out.figure("classes", len(export.description.classes))
+    records = []
+    for name in FORMATS:
+        if name == "hdf5" and name in config.formats:
+            records.append(_write_hdf5(config, export, staging, ctx))
+            out.figure("hdf5_mb", round((staging.folder / "dataset.h5").stat().st_size / 1e6, 1))
+        elif name in config.formats:
+            figures, found = _write_blocks(name, export, staging, ctx, config.rows_per_file)
+            records += found
+            for figure, value in figures.items():
+                out.figure(figure, value)
+    _describe(config, labelled_set, export, staging, ctx, records)
+    staging.commit()
+
+
+def _export_set(config: Config, labelled_set: LabelledSet, fingerprint: str) -> "tuple[ExportSet, int]":
+    """Return what is to be exported, and the number of rows of the labelled set."""
     import numpy as np
 
-    from ganfoundry.data.hdf5_export import SetDescription
+    from ganfoundry.data.description import SetDescription
+    from ganfoundry.data.exporting import ExportSet, set_fields
     from ganfoundry.data.reader import ShardReader
+    from ganfoundry.data.splits import assign_splits
     from ganfoundry.labels.labelset import kept_rows
 
-    description = SetDescription.load(labelled_set.path / "labels.json")
-    reader = ShardReader(labelled_set.path / "shards")
-    kept = kept_rows(labelled_set.path)
+    folder = labelled_set.path
+    description = SetDescription.load(folder / "labels.json")
+    reader = ShardReader(folder / "shards")
+    set_fields(reader, description)
+    kept = kept_rows(folder)
+    if len(kept) and kept[-1] >= len(reader):
+        raise UserError(f"selection.json in {folder} keeps row {kept[-1]} of {len(reader)}: run synthesize again.")
     rows = np.arange(len(reader)) if config.include_dropped else kept
-    _check(labelled_set.path, len(reader), kept, rows)
-    _write_hdf5(config, labelled_set, reader, (rows, np.isin(rows, kept)), description, out, ctx)
-    out.figure("images", len(rows))
-    out.figure("left_out", len(reader) - len(rows))
-    out.figure("classes", len(description.classes))
-    out.figure("hdf5_mb", round((out.path / "dataset.h5").stat().st_size / 1e6, 1))
-    if config.coco:
-        out.figure("coco_annotations", _write_coco(config, reader, rows, description, out, ctx))
-
-
-def _check(folder: Path, total: int, kept: "NDArray[np.int64]", rows: "NDArray[np.int64]") -> None:
-    from pipeline.errors import UserError
-
-    if len(kept) and kept[-1] >= total:
-        raise UserError(f"selection.json in {folder} keeps row {kept[-1]} of {total}: run synthesize again.")
     if not len(rows):
         raise UserError(f"{folder} has no row that is kept: lower its filter_fraction or use --include-dropped.")
-
-
-def _write_hdf5(
-    config: Config,
-    labelled_set: LabelledSet,
-    reader: "ShardReader",
-    selected: "tuple[NDArray[np.int64], NDArray[np.bool_]]",
-    description: "SetDescription",
-    out: Writer[Export],
-    ctx: Context,
-) -> None:
-    from ganfoundry.data.hdf5_export import is_whole, pack_hdf5
-
-    path, fingerprint = out.path / "dataset.h5", out.fingerprint
-    _clean(out.path)
-    if fingerprint and not ctx.verify and is_whole(path, fingerprint):
-        return
+    groups = reader.read("object" if "object" in reader.fields else "seed")[rows]
     record = labelled_set.record
-    provenance = {name: record[name] for name in ("fingerprint", "stage", "config", "inputs", "seed") if name in record}
-    attributes = {
-        "license": config.license,
-        "provenance": json.dumps(provenance, sort_keys=True),
-        "fingerprint": fingerprint,
-    }
-    rows, keep = selected
-    with ctx.progress("writing dataset.h5", len(rows)) as bar:
-        pack_hdf5(
-            path,
-            reader,
-            rows,
-            keep,
-            description,
-            attributes,
-            uncertainty_maps=config.uncertainty_maps,
+    made = ExportSet(
+        shards=folder / "shards",
+        description=description,
+        rows=rows,
+        keep=np.isin(rows, kept),
+        split=assign_splits(groups, config.val_fraction, config.test_fraction, config.split_seed),
+        name=config.dataset_name or f"{description.recipe.get('schema', 'labelled')}-{len(rows)}",
+        license=config.license,
+        provenance={
+            name: record[name] for name in ("fingerprint", "stage", "config", "inputs", "seed") if name in record
+        },
+        fingerprint=fingerprint,
+    )
+    return made, len(reader)
+
+
+def _write_hdf5(config: Config, export: "ExportSet", staging: "Staging", ctx: Context) -> str:
+    """Write dataset.h5 unless it is whole; return the name of its record."""
+    from ganfoundry.data.exporting import PartWriter, is_recorded
+    from ganfoundry.data.hdf5_export import pack_hdf5
+
+    record = "hdf5-finish"
+    if not is_recorded(staging.parts, record):
+        with ctx.progress("writing dataset.h5", len(export.rows)) as bar:
+            path, maps = staging.folder / "dataset.h5", config.uncertainty_maps
+            pack_hdf5(path, export, uncertainty_maps=maps, progress=bar.advance)
+        with PartWriter(staging.folder, staging.parts, record) as part:
+            part.adopt("dataset.h5")
+    return record
+
+
+def _write_blocks(
+    name: str, export: "ExportSet", staging: "Staging", ctx: Context, rows_per_file: int
+) -> "tuple[dict[str, int], list[str]]":
+    """Write the blocks of a format that are not whole, then what needs all rows; return figures and records."""
+    from ganfoundry.data.exporting import PartWriter, is_recorded, make_blocks, row_records
+    from ganfoundry.data.formats import FORMATS as WRITERS
+    from ganfoundry.data.formats import ROWS_PER_BLOCK, export_block
+
+    form = WRITERS[name]
+    rows_per_block = rows_per_file if form.one_file else ROWS_PER_BLOCK
+    blocks = make_blocks(export, name, staging.folder / name, staging.parts, rows_per_block)
+    pending = [block for block in blocks if not is_recorded(staging.parts, block.record)]
+    if pending:
+        for _ in ctx.executor.map(export_block, pending, f"writing {name}"):
+            pass
+
+    def records(split: str) -> "Iterator[dict[str, Any]]":
+        return row_records(staging.parts, (block for block in blocks if block.split == split))
+
+    finish = f"{name}-finish"
+    if not is_recorded(staging.parts, finish):
+        with PartWriter(staging.folder / name, staging.parts, finish) as part:
+            part.row(form.finish(export, records, part))
+    figures = json.loads((staging.parts / f"{finish}.rows").read_text("utf-8"))
+    return figures, [*(block.record for block in blocks), finish]
+
+
+def _describe(
+    config: Config, labelled_set: LabelledSet, export: "ExportSet", staging: "Staging", ctx: Context, records: list[str]
+) -> None:
+    """Write the card, the gallery, the statistics, the metadata, and the checksums of everything."""
+    from ganfoundry.data.description_files import describe
+
+    selection = json.loads((labelled_set.path / "selection.json").read_text("utf-8"))
+    reasons = Counter(str(entry.get("reason", "not recorded")) for entry in selection["dropped"])
+    with ctx.progress("counting classes", len(export.rows)) as bar:
+        describe(
+            export,
+            staging.folder,
+            staging.parts,
+            [name for name in FORMATS if name in config.formats],
+            records,
+            selection["rows"],
+            [{"reason": reason, "images": count} for reason, count in reasons.items()],
             progress=bar.advance,
         )
-
-
-def _write_coco(
-    config: Config,
-    reader: "ShardReader",
-    rows: "NDArray[np.int64]",
-    description: "SetDescription",
-    out: Writer[Export],
-    ctx: Context,
-) -> int:
-    from ganfoundry.data.coco import assemble
-    from ganfoundry.data.integrity import write_whole
-
-    folder = out.path / "coco"
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    _clean(folder / "images")
-    blocks = [tuple(rows[start : start + ROWS_PER_TASK].tolist()) for start in range(0, len(rows), ROWS_PER_TASK)]
-    classes = description.classes
-    tasks = [CocoTask(str(reader.folder), str(folder / "images"), block, len(classes), ctx.verify) for block in blocks]
-    results = dict(ctx.executor.map(coco_rows, tasks, "writing COCO images"))
-    images = [entry for position in sorted(results) for entry in results[position]]
-    sources = f"generator sha256 {description.generator_sha256}, interpreter {description.interpreter_sha256}"
-    table = assemble(images, classes, description=f"labelled GAN images; {sources}", license_name=config.license)
-    write_whole(folder / "annotations.json", json.dumps(table).encode())
-    return len(table["annotations"])
-
-
-def _clean(folder: Path) -> None:
-    """Delete the temporary files of a killed run."""
-    for left_over in folder.glob(".tmp-*"):
-        left_over.unlink(missing_ok=True)
-
-
-def coco_rows(task: CocoTask) -> list[tuple[int, int, int, list[dict[str, Any]]]]:
-    """Write the images of some rows as PNG; return (row, height, width, annotations) of each."""
-    from ganfoundry.data.coco import encode_png, image_annotations, image_name
-    from ganfoundry.data.integrity import write_whole
-    from ganfoundry.data.reader import ShardReader
-
-    columns = ShardReader(task.shards).rows(task.rows, ("image", "label"))
-    found = []
-    for row, image, label in zip(task.rows, columns["image"], columns["label"], strict=True):
-        path = Path(task.images) / image_name(row)
-        if task.verify or not (path.exists() and path.stat().st_size):
-            write_whole(path, encode_png(image), sync=False)
-        found.append((row, *label.shape, image_annotations(label, task.num_classes)))
-    return found
 
 
 command = stage_command(
     "export",
     Config,
     run,
-    example='python cli.py export --run demo --license "CC0-1.0"',
+    version=2,
+    keeps_earlier=True,
+    example='python cli.py export --run demo --formats hdf5,coco,webdataset --val-fraction 0.1 --license "CC0-1.0"',
 )

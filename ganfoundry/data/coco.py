@@ -1,19 +1,16 @@
-"""A labelled set in the COCO format: one annotation for each part that an image shows, and one for the whole object.
+"""COCO's encodings: exact masks as run lengths, boxes, categories, keypoints.
 
 Masks are stored as compressed run lengths, exact to the pixel, as COCO's own ``annotations.json`` stores crowds and as
-every COCO reader accepts.
+every reader built on pycocotools accepts.
 """
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from ganfoundry.errors import InputError
 
@@ -97,7 +94,13 @@ def mask_annotation(mask: Mask, category: int) -> dict[str, Any]:
     }
 
 
-def image_annotations(label: npt.NDArray[np.uint8], num_classes: int) -> list[dict[str, Any]]:
+VISIBLE = 0.5
+"""Visibility from which a keypoint counts as seen."""
+
+
+def image_annotations(
+    label: npt.NDArray[np.uint8], num_classes: int, keypoints: npt.NDArray[np.float32] | None = None
+) -> list[dict[str, Any]]:
     """Return one annotation for each part seen in a label map (H, W), then one for the whole object.
 
     Parameters
@@ -106,6 +109,8 @@ def image_annotations(label: npt.NDArray[np.uint8], num_classes: int) -> list[di
         Class ids; 0 is background.
     num_classes : int
         Number of classes, background included; it is also the category of the whole object.
+    keypoints : ndarray, float32 (K, 3), optional
+        x, y, visibility 0 to 1; they go to the whole object.
 
     Raises
     ------
@@ -116,66 +121,36 @@ def image_annotations(label: npt.NDArray[np.uint8], num_classes: int) -> list[di
     if present[-1] >= num_classes:
         raise InputError(f"a label map holds the class {present[-1]}, but there are only {num_classes} classes")
     parts = [mask_annotation(label == part, int(part)) for part in present if part]
-    return [*parts, mask_annotation(label > 0, num_classes)] if parts else []
+    if not parts:
+        return []
+    thing = mask_annotation(label > 0, num_classes)
+    if keypoints is not None:
+        thing |= keypoint_entries(keypoints)
+    return [*parts, thing]
 
 
-def categories(classes: Sequence[str], thing: str = "object") -> list[dict[str, Any]]:
-    """Return COCO's categories: the parts with their class ids (background has none), then the whole object."""
-    parts = [{"id": index, "name": name, "supercategory": "part"} for index, name in enumerate(classes) if index]
-    return [*parts, {"id": len(classes), "name": thing, "supercategory": "object"}]
+def keypoint_entries(keypoints: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """Return ``keypoints`` and ``num_keypoints`` of an annotation.
 
-
-def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
-    """Return an image, uint8 (H, W, 3) or (H, W), as PNG; the same image gives the same bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "png", compress_level=6)
-    return buffer.getvalue()
-
-
-def image_name(row: int) -> str:
-    """Return the file name of a row's image, relative to the folder ``images``."""
-    return f"{row:08d}.png"
-
-
-def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
-    """Return a PNG as uint8 (H, W, 3) or (H, W)."""
-    with Image.open(path, formats=["PNG"]) as image:
-        return np.asarray(image)
-
-
-def assemble(
-    images: Sequence[tuple[int, int, int, Sequence[Mapping[str, Any]]]],
-    classes: Sequence[str],
-    *,
-    description: str,
-    license_name: str,
-) -> dict[str, Any]:
-    """Return the whole of ``annotations.json``.
+    COCO counts pixels from 0 at the centre of the first one, where this project has 0.5.  A keypoint of a visibility
+    below one half is written as three zeros, COCO's "not labelled"; any other as visible (2).
 
     Parameters
     ----------
-    images : sequence of (row, height, width, annotations)
-        In the order wanted; ``row`` becomes the image's id.
-    classes : sequence of str
-        Class names; the first is the background.
-    description : str
-        Goes into ``info``.
-    license_name : str
-        Name of the licence of the images.
+    keypoints : ndarray, float32 (K, 3)
+        x, y in pixels, visibility 0 to 1.
     """
-    annotations = [
-        {"id": number, "image_id": row, **annotation}
-        for number, (row, annotation) in enumerate(
-            ((row, annotation) for row, _, _, found in images for annotation in found), 1
-        )
-    ]
-    return {
-        "info": {"description": description, "version": "1"},
-        "licenses": [{"id": 1, "name": license_name, "url": ""}],
-        "categories": categories(classes),
-        "images": [
-            {"id": row, "file_name": f"images/{image_name(row)}", "height": height, "width": width, "license": 1}
-            for row, height, width, _ in images
-        ],
-        "annotations": annotations,
-    }
+    seen = keypoints[:, 2] >= VISIBLE
+    flat: list[float] = []
+    for (x, y, _), visible in zip(keypoints.tolist(), seen.tolist(), strict=True):
+        flat += [round(x - 0.5, 2), round(y - 0.5, 2), 2] if visible else [0, 0, 0]
+    return {"keypoints": flat, "num_keypoints": int(seen.sum())}
+
+
+def categories(classes: Sequence[str], keypoints: Sequence[str] = (), thing: str = "object") -> list[dict[str, Any]]:
+    """Return COCO's categories: the parts with their class ids (background has none), then the whole object."""
+    parts = [{"id": index, "name": name, "supercategory": "part"} for index, name in enumerate(classes) if index]
+    whole: dict[str, Any] = {"id": len(classes), "name": thing, "supercategory": "object"}
+    if keypoints:
+        whole |= {"keypoints": list(keypoints), "skeleton": []}
+    return [*parts, whole]

@@ -18,6 +18,7 @@ import secrets
 import stat
 import warnings
 from pathlib import Path
+from types import TracebackType
 
 os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")  # documented H5PL string: no dynamic filter plug-ins; before h5py
 
@@ -89,6 +90,84 @@ def write_whole(
         with contextlib.suppress(OSError):
             partial.unlink()
         raise RunError(explain_write(path, len(data), error)) from error
+
+
+class WholeFile:
+    """A file written piece by piece whose name shows nothing until all of it is there.
+
+    A context manager: leaving it without an exception syncs and renames, leaving it with one deletes.  Only
+    :meth:`write`, no seeking: the size and the sha256 are known at the end without reading.
+
+    Parameters
+    ----------
+    path : path
+        Final name; replaced if it exists.
+
+    Attributes
+    ----------
+    size : int
+        Bytes written.
+    sha256 : str
+        Of the bytes written.
+
+    Raises
+    ------
+    RunError
+        If the bytes cannot be written; no temporary file stays.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._partial = self.path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}")
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def __enter__(self) -> WholeFile:
+        try:
+            self._file = open(self._partial, "xb")
+        except OSError as error:
+            raise RunError(explain_write(self.path, 0, error)) from error
+        return self
+
+    def write(self, data: bytes) -> int:
+        """Append bytes."""
+        self._hash.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        """Return the number of bytes written."""
+        return self.size
+
+    def flush(self) -> None:
+        """Hand over what is buffered."""
+        self._file.flush()
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal sha256 of the bytes written so far."""
+        return self._hash.hexdigest()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+                os.replace(self._partial, self.path)
+                sync_directory(self.path.parent)
+        except OSError as failure:
+            error = failure
+        if error is None:
+            return
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._partial.unlink()
+        if isinstance(error, OSError):
+            raise RunError(explain_write(self.path, self.size, error)) from error
 
 
 def explain_write(path: str | os.PathLike[str], size: int, error: OSError) -> str:

@@ -1,68 +1,38 @@
-"""The export stage on a small labelled set; the files are read back by plain h5py and by pycocotools."""
+"""The export stage: the same bytes always, nothing half-written, memory that does not grow, an earlier export kept."""
 
-import contextlib
-import io
 import json
 import os
+import random
 import resource
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from PIL import Image
-from pycocotools.coco import COCO
 
-from ganfoundry.data.hdf5_export import SetDescription, is_whole, pack_hdf5
-from ganfoundry.data.seeds import CONTENT, sample_integer, sample_rng
-from ganfoundry.data.shards import ShardFolder, ShardReader, write_shard
+from ganfoundry.data.checksums import check_files, read_checksums
 from ganfoundry.errors import InputError
-from ganfoundry.labels.labelset import Selection
-from pipeline.artifacts import Export, LabelledSet, Writer
+from pipeline.artifacts import Export, Writer
 from pipeline.errors import UserError
 from pipeline.stage import Context
-from stages.export import Config, coco_rows, run
+from stages.export import FORMATS, Config, run
+from tests.stages.exporthelp import CLASSES, DROPPED, KEPT, ROWS, make_arrays, make_set, tree
 
 ROOT = Path(__file__).parents[2]
-ROWS, DROPPED = 40, (3, 17, 39)
-KEPT = [row for row in range(ROWS) if row not in DROPPED]
-CLASSES = ["background", "body", "wheel", "window"]
-TABLE = {
-    "level": "coarse",
-    "classes": CLASSES,
-    "palette": [[0, 0, 0], [200, 30, 30], [30, 200, 30], [30, 30, 200]],
-    "generator_sha256": "a" * 64,
-    "interpreter_sha256": "b" * 64,
-}
-
-
-def make_arrays(rows):
-    rngs = [sample_rng(1, CONTENT, row) for row in rows]
-    labels = [np.kron(rng.integers(0, 4, (4, 4)), np.ones((6, 6))).astype(np.uint8) for rng in rngs]
-    return {
-        "image": np.stack([rng.integers(0, 256, (24, 24, 3), np.uint8) for rng in rngs]),
-        "label": np.stack(labels),
-        "uncertainty": np.stack([rng.random((24, 24)).astype(np.float16) for rng in rngs]),
-        "score": np.array([rng.random() for rng in rngs], np.float32),
-        "w": np.stack([rng.standard_normal(6).astype(np.float32) for rng in rngs]),
-        "seed": np.array([sample_integer(1, CONTENT, row) for row in rows], np.uint64),
-    }
-
-
-def make_set(path, change=None, table=TABLE):
-    with ShardFolder(path / "shards", ROWS, 16, "key") as shards:
-        for task in shards.pending():
-            arrays = make_arrays(task.rows)
-            if change:
-                change(arrays, task.first)
-            shards.acknowledge(write_shard(shards.folder, task.index, arrays, task.first))
-        shards.finish()
-    (path / "labels.json").write_text(json.dumps(table))
-    Selection(ROWS, DROPPED, (0.9,) * len(DROPPED), "too uncertain", 0.1, 0.8).save(path / "selection.json")
-    return LabelledSet(path)
+ALL = Config(formats=FORMATS, license="CC0-1.0", val_fraction=0.2, rows_per_file=10)
+CALL = (
+    "import sys\n"
+    "from pipeline.artifacts import Export, LabelledSet, Writer\n"
+    "from pipeline.stage import Context\n"
+    "from stages.export import FORMATS, Config, run\n"
+    "config = Config(formats=FORMATS, license='CC0-1.0', val_fraction=0.2, rows_per_file=10)\n"
+    "try:\n    run(config, LabelledSet(sys.argv[1]), Writer[Export](sys.argv[2], sys.argv[3]), Context())\n"
+    "except Exception as error:\n    print(error)\n    sys.exit(error.exit_code)\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,124 +43,192 @@ def labelled_set(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(labelled_set, tmp_path_factory):
     out = Writer[Export](tmp_path_factory.mktemp("export"), "f" * 64)
-    run(Config(license="CC0-1.0"), labelled_set, out, Context())
+    run(ALL, labelled_set, out, Context())
     return out
 
 
-def tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+def export(labelled, folder, fingerprint="f" * 64, context=None, **options):
+    out = Writer[Export](folder, fingerprint)
+    run(Config(**options) if options else ALL, labelled, out, context or Context())
+    return out
 
 
-def test_hdf5_holds_exactly_the_kept_rows(exported):
-    truth = make_arrays(KEPT)
-    with h5py.File(exported.path / "dataset.h5") as file:
-        assert sorted(file) == ["image", "keep", "label", "row", "score", "seed", "w"]
-        for name in ("image", "label", "score", "w", "seed"):
-            assert np.array_equal(file[name][...], truth[name])
-            assert file[name].dtype == truth[name].dtype
-        assert file["row"][:].tolist() == KEPT
-        assert file["keep"][:].all()
-        assert file["image"].chunks == (1, 24, 24, 3)
-        assert all(dataset.fletcher32 for dataset in file.values())
+def visible(folder):
+    return sorted(name for name in os.listdir(folder) if not name.startswith("."))
 
 
-def test_hdf5_says_where_it_comes_from(exported):
-    with h5py.File(exported.path / "dataset.h5") as file:
-        attributes = dict(file.attrs)
-    assert json.loads(attributes["classes"]) == CLASSES
-    assert attributes["palette"].tolist() == TABLE["palette"]
-    assert attributes["schema_version"] == 1
-    assert attributes["license"] == "CC0-1.0"
-    assert (attributes["generator_sha256"], attributes["interpreter_sha256"]) == ("a" * 64, "b" * 64)
-    assert isinstance(json.loads(attributes["provenance"]), dict)
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
-def test_pycocotools_reads_every_mask_back(exported):
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(str(exported.path / "coco" / "annotations.json"))
-    truth = dict(zip(KEPT, zip(*(make_arrays(KEPT)[name] for name in ("image", "label")), strict=True), strict=True))
-    assert coco.getImgIds() == KEPT
-    assert [entry["name"] for entry in coco.loadCats(coco.getCatIds())] == [*CLASSES[1:], "object"]
-    for row in KEPT:
-        image, label = truth[row]
-        entry = coco.imgs[row]
-        with Image.open(exported.path / "coco" / entry["file_name"]) as picture:
-            assert np.array_equal(np.asarray(picture), image)
-        assert (entry["height"], entry["width"]) == label.shape
-        rebuilt = np.zeros_like(label)
-        for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[row])):
-            mask = coco.annToMask(annotation).astype(bool)
-            assert annotation["area"] == mask.sum()
-            if annotation["category_id"] == len(CLASSES):
-                assert np.array_equal(mask, label > 0)
-            else:
-                rebuilt[mask] = annotation["category_id"]
-        assert np.array_equal(rebuilt, label)
-
-
-def test_figures(exported):
-    assert exported.figures["images"] == len(KEPT)
-    assert exported.figures["left_out"] == len(DROPPED)
-    table = json.loads((exported.path / "coco" / "annotations.json").read_text())
-    assert exported.figures["coco_annotations"] == len(table["annotations"])
+def test_figures_and_default_formats(labelled_set, tmp_path):
+    out = export(labelled_set, tmp_path, license="CC0-1.0")
+    assert visible(tmp_path) == [
+        *("README.md", "checksums.json", "coco", "croissant.json", "dataset.h5", "gallery.png", "statistics.json"),
+    ]
+    table = json.loads((tmp_path / "coco" / "annotations.json").read_text())
+    assert (out.figures["images"], out.figures["left_out"]) == (len(KEPT), len(DROPPED))
+    assert out.figures["coco_annotations"] == len(table["annotations"])
     assert table["licenses"][0]["name"] == "CC0-1.0"
+    assert len({entry["id"] for entry in table["annotations"]}) == len(table["annotations"])
 
 
 def test_everything_on_request(labelled_set, tmp_path):
-    out = Writer[Export](tmp_path)
-    run(Config(include_dropped=True, uncertainty_maps=True, coco=False), labelled_set, out, Context())
+    export(labelled_set, tmp_path, formats=("hdf5",), include_dropped=True, uncertainty_maps=True)
     with h5py.File(tmp_path / "dataset.h5") as file:
         assert len(file["image"]) == ROWS
         assert np.flatnonzero(~file["keep"][:]).tolist() == list(DROPPED)
         assert np.array_equal(file["uncertainty"][...], make_arrays(range(ROWS))["uncertainty"])
-    assert os.listdir(tmp_path) == ["dataset.h5"]
 
 
-def test_same_bytes_again_and_after_an_interruption(labelled_set, exported, tmp_path):
-    class Stop(Exception):
+def test_without_a_licence_the_card_says_so(labelled_set, tmp_path):
+    export(labelled_set, tmp_path, formats=("huggingface",))
+    assert "No licence has been given" in (tmp_path / "README.md").read_text()
+    assert "license: unknown" in (tmp_path / "huggingface" / "README.md").read_text()
+
+
+def test_checksums_are_those_of_all_files(exported):
+    files = read_checksums(exported.path)
+    assert set(files) | {"checksums.json"} == set(tree(exported.path))
+    assert check_files(exported.path, files, ignore=("checksums.json",)) == []
+
+
+@pytest.mark.slow
+def test_same_bytes_from_another_place_and_two_workers(exported, tmp_path):
+    from pipeline.executor import make_executor
+
+    labelled = make_set(tmp_path / "elsewhere")
+    executor = make_executor(2)
+    try:
+        export(labelled, tmp_path / "out", context=Context(executor=executor))
+    finally:
+        executor.close()
+    assert tree(tmp_path / "out") == tree(exported.path)
+
+
+class Stop(Exception):
+    pass
+
+
+class StoppingExecutor:
+    """Stops after a number of tasks."""
+
+    def __init__(self, tasks):
+        self.left, self.done = tasks, []
+
+    def map(self, function, tasks, label):
+        for position, task in enumerate(tasks):
+            if self.left == 0:
+                raise Stop
+            self.left -= 1
+            self.done.append((task.format, task.index))
+            yield position, function(task)
+
+    def close(self):
         pass
 
-    class StoppingExecutor:
-        def map(self, function, tasks, label):
-            coco_rows(tasks[0])
-            raise Stop
 
-        def close(self):
-            pass
+def test_goes_on_where_it_stopped_and_ends_with_the_same_bytes(labelled_set, exported, tmp_path):
+    done = []
+    for tasks in (0, 3, 4, 100):
+        executor = StoppingExecutor(tasks)
+        try:
+            export(labelled_set, tmp_path, context=Context(executor=executor))
+        except Stop:
+            assert visible(tmp_path) == []
+        done += executor.done
+    assert len(done) == len(set(done)), "a block that was whole was written again"
+    assert tree(tmp_path) == tree(exported.path)
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".")] == []
 
-    out = Writer[Export](tmp_path, "f" * 64)
+
+def test_work_on_another_export_is_not_gone_on_with(labelled_set, exported, tmp_path):
     with pytest.raises(Stop):
-        run(Config(license="CC0-1.0"), labelled_set, out, Context(executor=StoppingExecutor()))
-    assert not (tmp_path / "coco" / "annotations.json").exists()
-    (tmp_path / "coco" / "images" / ".tmp-1-2").write_bytes(b"left over")
-    (tmp_path / "coco" / "images" / "00000000.png").write_bytes(b"")
-    inode = (tmp_path / "dataset.h5").stat().st_ino
-    run(Config(license="CC0-1.0"), labelled_set, out, Context())
-    assert (tmp_path / "dataset.h5").stat().st_ino == inode  # not written a second time
+        export(labelled_set, tmp_path, "e" * 64, Context(executor=StoppingExecutor(5)))
+    (tmp_path / ".new" / "coco" / "images" / "00000000.png").write_bytes(b"of another export")
+    export(labelled_set, tmp_path)
     assert tree(tmp_path) == tree(exported.path)
 
 
 def test_verify_makes_everything_again(labelled_set, exported, tmp_path):
-    out = Writer[Export](tmp_path, "f" * 64)
-    run(Config(license="CC0-1.0"), labelled_set, out, Context())
+    export(labelled_set, tmp_path)
     (tmp_path / "coco" / "images" / "00000001.png").write_bytes(b"damaged")
+    (tmp_path / "png" / "masks" / "00000001.png").unlink()
     with open(tmp_path / "dataset.h5", "r+b") as file:
         file.seek(9000)
         file.write(b"damage")
-    run(Config(license="CC0-1.0"), labelled_set, out, Context(verify=True))
+    found = check_files(tmp_path, read_checksums(tmp_path), ignore=("checksums.json",))
+    assert [damage.file for damage in found] == ["dataset.h5", "coco/images/00000001.png", "png/masks/00000001.png"]
+    export(labelled_set, tmp_path, context=Context(verify=True))
     assert tree(tmp_path) == tree(exported.path)
 
 
-def test_another_fingerprint_or_damage_is_not_whole(exported, tmp_path):
-    path = tmp_path / "dataset.h5"
-    data = (exported.path / "dataset.h5").read_bytes()
-    path.write_bytes(data)
-    assert is_whole(path, "f" * 64)
-    assert not is_whole(path, "e" * 64)
-    path.write_bytes(data[:-100])
-    assert not is_whole(path, "f" * 64)
-    assert not is_whole(tmp_path / "absent.h5", "f" * 64)
+@pytest.mark.slow
+def test_killed_again_and_again(labelled_set, exported, tmp_path):
+    """Nothing half-written is ever visible: before the end nothing, from then on the whole."""
+    command = [sys.executable, "-c", CALL, str(labelled_set.path), str(tmp_path), "f" * 64]
+    random.seed(1)
+    for attempt in range(60):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        try:
+            code = process.wait(0.5 + 0.25 * attempt * random.random())
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        found = tree(tmp_path)
+        if code == 0:
+            break
+        assert found == {} or set(found) <= set(tree(exported.path))
+    assert found == tree(exported.path)
+
+
+def test_the_earlier_export_stays_until_the_new_one_is_whole(labelled_set, tmp_path):
+    export(labelled_set, tmp_path, "e" * 64, formats=("hdf5", "webdataset"), license="old")
+    (tmp_path / "run.json").write_text("{}")
+    before = tree(tmp_path)
+    with pytest.raises(Stop):
+        export(labelled_set, tmp_path, context=Context(executor=StoppingExecutor(5)))
+    assert tree(tmp_path) == before
+    export(labelled_set, tmp_path, formats=("png",))
+    assert visible(tmp_path) == [
+        *("README.md", "checksums.json", "croissant.json", "gallery.png", "png", "run.json", "statistics.json"),
+    ]
+
+
+@pytest.mark.parametrize("limit", [300, 20_000])
+def test_full_disk_is_one_sentence_and_loses_nothing(labelled_set, exported, tmp_path, limit):
+    """HDF5 left to itself ends the process by a segmentation fault here."""
+    export(labelled_set, tmp_path, "e" * 64, formats=("hdf5", "coco"), license="old")
+    before = tree(tmp_path)
+
+    def limit_file_size():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    command = [sys.executable, "-c", CALL, str(labelled_set.path), str(tmp_path), "f" * 64]
+    result = subprocess.run(command, cwd=ROOT, preexec_fn=limit_file_size, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert result.stdout.startswith(f"cannot write {tmp_path}/.new")
+    assert "raise the file size limit" in result.stdout
+    assert result.stdout.count("\n") == 1
+    assert tree(tmp_path) == before
+    assert list(tmp_path.rglob(".tmp-*")) == []
+    export(labelled_set, tmp_path)
+    assert tree(tmp_path) == tree(exported.path)
+
+
+def _peak(rows, folder):
+    labelled = make_set(folder / "set", rows=rows, dropped=(1,), rows_per_shard=50)
+    run(Config(formats=("hdf5",)), labelled, Writer[Export](folder / "warm", ""), Context())
+    tracemalloc.start()
+    try:
+        export(labelled, folder / "out")
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    """2,000 more rows of 3.5 kB: 7 MB if they were held; what is held of a row is its number, split, group and name."""
+    few, many = _peak(500, tmp_path / "few"), _peak(2500, tmp_path / "many")
+    assert many - few < 2000 * 300
 
 
 def test_unknown_class_in_a_label_map_is_refused(tmp_path):
@@ -199,37 +237,40 @@ def test_unknown_class_in_a_label_map_is_refused(tmp_path):
             arrays["label"][4, 0, 0] = 9
 
     labelled = make_set(tmp_path / "set", change)
-    with pytest.raises(InputError, match=r"map of row 20 holds the class 9, but labels.json names only 4"):
-        run(Config(), labelled, Writer[Export](tmp_path / "out"), Context())
-    assert os.listdir(tmp_path / "out") == []
+    for formats in (("hdf5",), ("png",), ("webdataset",)):
+        with pytest.raises(InputError, match=r"map of row 20 holds the class 9, but labels.json names only 4"):
+            export(labelled, tmp_path / "out", formats=formats)
+    assert visible(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        ({"keypoints": ["nose"]}, r"keypoints of shape \(3, 3\), but labels.json names 1"),
         ({"classes": None}, "is damaged"),
         ({"palette": [[0, 0, 0]]}, "palette has one"),
         ({"palette": [[0, 0, 300]] * 4}, "palette has one"),
         ({"classes": ["a", "a", "b", "c"]}, "different names"),
+        ({"keypoints": ["a", "a", "b"]}, "different names"),
     ],
 )
 def test_damaged_description_is_one_sentence(tmp_path, change, sentence):
-    (tmp_path / "labels.json").write_text(json.dumps(TABLE | change))
+    labelled = make_set(tmp_path / "set", **change)
     with pytest.raises(InputError, match=sentence):
-        SetDescription.load(tmp_path / "labels.json")
+        export(labelled, tmp_path / "out")
 
 
 def test_missing_parts_of_the_set(tmp_path):
     labelled = make_set(tmp_path / "set")
     (tmp_path / "set" / "selection.json").write_text(json.dumps({"rows": 90, "dropped": []}))
     with pytest.raises(UserError, match="keeps row 89 of 40"):
-        run(Config(), labelled, Writer[Export](tmp_path / "out"), Context())
+        export(labelled, tmp_path / "out")
     (tmp_path / "set" / "selection.json").write_text(json.dumps({"rows": 1, "dropped": [{"row": 0}]}))
     with pytest.raises(UserError, match="no row that is kept"):
-        run(Config(), labelled, Writer[Export](tmp_path / "out"), Context())
+        export(labelled, tmp_path / "out")
     (tmp_path / "set" / "labels.json").unlink()
     with pytest.raises(InputError, match=r"labels\.json is missing"):
-        run(Config(), labelled, Writer[Export](tmp_path / "out"), Context())
+        export(labelled, tmp_path / "out")
 
 
 def test_damaged_shard_stops_the_export(tmp_path):
@@ -239,51 +280,49 @@ def test_damaged_shard_stops_the_export(tmp_path):
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"shard-00001.h5 is damaged .* with --verify"):
-        run(Config(), labelled, Writer[Export](tmp_path / "out"), Context())
-    assert os.listdir(tmp_path / "out") == []
+        export(labelled, tmp_path / "out")
+    assert visible(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.7, 0.99])
-def test_full_disk_is_one_sentence(labelled_set, exported, tmp_path, share):
-    """HDF5 left to itself ends the process by a segmentation fault here."""
-    limit = int((exported.path / "dataset.h5").stat().st_size * share)
-    code = (
-        "import sys\n"
-        "from pipeline.artifacts import *\nfrom pipeline.stage import Context\nfrom stages.export import Config, run\n"
-        "try:\n    run(Config(), LabelledSet(sys.argv[1]), Writer[Export](sys.argv[2]), Context())\n"
-        "except Exception as error:\n    print(error)\n    sys.exit(error.exit_code)\n"
-    )
-
-    def limit_file_size():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    command = [sys.executable, "-c", code, str(labelled_set.path), str(tmp_path)]
-    result = subprocess.run(command, cwd=ROOT, preexec_fn=limit_file_size, capture_output=True, text=True)
-    assert (result.returncode, result.stderr) == (1, "")
-    assert result.stdout.startswith(f"cannot write {tmp_path / 'dataset.h5'}")
-    assert result.stdout.count("\n") == 1
-    assert os.listdir(tmp_path) == []
+def test_parquet_without_pyarrow(labelled_set, tmp_path, monkeypatch):
+    find = __import__("importlib.util", fromlist=["util"]).find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pyarrow" else find(name))
+    with pytest.raises(InputError, match=r'pip install "ganfoundry\[parquet\]"'):
+        export(labelled_set, tmp_path)
+    assert visible(tmp_path) == []
 
 
-def test_a_bigger_file_goes_through_the_guard_unchanged(tmp_path):
-    """More chunks than HDF5 keeps index pages of in memory."""
-    rows = 6000
-    values = np.random.default_rng(0).integers(0, 256, (rows, 4, 4, 3), np.uint8)
-    arrays = {
-        "image": values,
-        "label": values[..., 0] % 4,
-        "score": values[:, 0, 0, 0].astype(np.float32),
-        "w": values[:, 0].reshape(rows, 12).astype(np.float32),
-        "seed": np.arange(rows, dtype=np.uint64),
-    }
-    with ShardFolder(tmp_path / "shards", rows, rows, "k") as shards:
-        shards.acknowledge(write_shard(shards.folder, 0, arrays, 0))
-        shards.finish()
-    description = SetDescription(tuple(CLASSES), ((0, 0, 0),) * 4, "", "", "")
-    chosen = np.arange(1, rows, 2)
-    reader = ShardReader(tmp_path / "shards")
-    pack_hdf5(tmp_path / "dataset.h5", reader, chosen, np.ones(len(chosen), bool), description, {})
-    with h5py.File(tmp_path / "dataset.h5") as file:
-        for name, array in arrays.items():
-            assert np.array_equal(file[name][...], array[1::2])
+def test_nothing_to_write(labelled_set, tmp_path):
+    with pytest.raises(UserError, match="name at least one of --formats hdf5,coco"):
+        export(labelled_set, tmp_path, formats=())
+
+
+def test_rows_that_show_one_object_stay_together(tmp_path):
+    def change(arrays, first):
+        arrays["object"] = ((first + np.arange(len(arrays["seed"]))) // 5).astype(np.int32)
+
+    labelled = make_set(tmp_path / "set", change, keypoints=False)
+    export(labelled, tmp_path / "out", formats=("hdf5",), val_fraction=0.25, test_fraction=0.25, include_dropped=True)
+    with h5py.File(tmp_path / "out" / "dataset.h5") as file:
+        split = file["split"][:].reshape(8, 5)
+    assert (split == split[:, :1]).all()
+    assert sorted(np.bincount(split[:, 0]).tolist()) == [2, 2, 4]
+
+
+@pytest.mark.parametrize(("val", "test", "sentence"), [(0.5, 0.5, "leave something"), (0.01, 0.0, "is none")])
+def test_splits_that_cannot_be(labelled_set, tmp_path, val, test, sentence):
+    with pytest.raises(InputError, match=sentence):
+        export(labelled_set, tmp_path, val_fraction=val, test_fraction=test)
+
+
+def test_classes_are_counted(exported):
+    table = json.loads((exported.path / "statistics.json").read_text())
+    labels = make_arrays(KEPT)["label"]
+    assert [entry["name"] for entry in table["classes"]] == CLASSES
+    for index, entry in enumerate(table["classes"]):
+        assert entry["pixel_share"] == pytest.approx((labels == index).mean(), abs=1e-6)
+        assert entry["images"] == (labels == index).any(axis=(1, 2)).sum()
+    histogram = table["uncertainty"]
+    assert (sum(histogram["kept"]), sum(histogram["dropped"])) == (len(KEPT), len(DROPPED))
+    assert table["reasons"] == [{"reason": "too uncertain", "images": 3}]
+    assert table["splits"] == {"train": 30, "val": 7}

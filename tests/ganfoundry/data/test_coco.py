@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as reference
 
 from ganfoundry.data import coco
+from ganfoundry.data.png import encode_png
 from ganfoundry.errors import InputError
 
 masks = hnp.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
@@ -60,18 +62,31 @@ def test_unknown_class_is_refused():
         coco.image_annotations(np.full((4, 4), 7, np.uint8), 5)
 
 
-def test_ids_are_unique_and_refer_to_what_exists():
+def test_keypoints_go_to_the_object():
     label = np.array([[0, 1], [2, 2]], np.uint8)
-    found = coco.image_annotations(label, 3)
-    whole = coco.assemble([(4, 2, 2, found), (9, 2, 2, found)], ["bg", "a", "b"], description="d", license_name="l")
-    assert [a["id"] for a in whole["annotations"]] == [1, 2, 3, 4, 5, 6]
-    assert {a["image_id"] for a in whole["annotations"]} == {4, 9}
-    assert {a["category_id"] for a in whole["annotations"]} == {c["id"] for c in whole["categories"]} == {1, 2, 3}
-    assert whole["images"][1]["file_name"] == "images/00000009.png"
+    points = np.array([[0.5, 1.5, 0.9], [1.0, 0.25, 0.5], [1.5, 1.5, 0.4]], np.float32)
+    *parts, thing = coco.image_annotations(label, 3, points)
+    assert thing["keypoints"] == [0.0, 1.0, 2, 0.5, -0.25, 2, 0, 0, 0]
+    assert thing["num_keypoints"] == 2
+    assert not any("keypoints" in part for part in parts)
+
+
+def test_categories_name_the_keypoints():
+    *parts, thing = coco.categories(["background", "a", "b"], ["nose"])
+    assert [(entry["id"], entry["name"], entry["supercategory"]) for entry in parts] == [
+        (1, "a", "part"),
+        (2, "b", "part"),
+    ]
+    assert thing == {"id": 3, "name": "object", "supercategory": "object", "keypoints": ["nose"], "skeleton": []}
 
 
 def test_png_round_trip(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
-    (tmp_path / "a.png").write_bytes(coco.encode_png(image))
-    assert np.array_equal(coco.read_image(tmp_path / "a.png"), image)
-    assert coco.encode_png(image) == coco.encode_png(image.copy())
+    (tmp_path / "a.png").write_bytes(encode_png(image))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert np.array_equal(np.array(picture), image)
+    assert encode_png(image) == encode_png(image.copy())
+    (tmp_path / "b.png").write_bytes(encode_png(image[..., 0] % 3, [(0, 0, 0), (9, 8, 7), (1, 2, 3)]))
+    with Image.open(tmp_path / "b.png") as picture:
+        assert np.array_equal(np.array(picture), image[..., 0] % 3)
+        assert picture.getpalette()[3:6] == [9, 8, 7]
