@@ -36,7 +36,8 @@ __all__ = ["InterpreterConfig", "Prediction", "StyleInterpreter", "Training"]
 
 FORMAT = "ganfoundry-interpreter-2"
 _GROUP_UNITS = 256  # hidden units computed at a time: enough for an efficient product, little enough to stay in cache
-_TILE_ELEMENTS = 1 << 17  # numbers of one tile of the first layer
+_TILE_ELEMENTS = 1 << 17  # numbers of one tile of the first layer: it stays in cache
+_TILE_ELEMENTS_BF16 = 1 << 20  # its products are fast, so the calls around them count
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class StyleInterpreter:
         features : {name: (n, C, r, r)}, the generator's feature maps, or a FeatureTable of them (which has its `mode`)
         labels : (n, R, R) uint8 class ids, 255 = not labelled
         num_classes : int
-        members, hidden, mode, voting, keypoint_head, heat : see `InterpreterConfig`; `hidden` by default as published
+        members, hidden, mode, voting, keypoint_head, heat : see `InterpreterConfig`; `hidden` by default 128 and
+            64, from 32 classes on 256 and 128
         keypoints : (n, K, 3) float32, optional
             x, y in pixels and visibility: 1 for what is visible, 0 for what is hidden, absent or not labelled.
         weights : (n,) float32, optional
@@ -118,7 +120,7 @@ class StyleInterpreter:
             If labels, keypoints, weights and features disagree in number, or a label is no class.
         """
         training = training or Training()
-        hidden = hidden or ((256, 128) if num_classes >= 32 else (128, 32))
+        hidden = hidden or ((256, 128) if num_classes >= 32 else (128, 64))
         targets = Targets.checked(labels, keypoints, weights)
         if not isinstance(features, FeatureTable):
             maps, side = [features], labels.shape[-1]
@@ -198,9 +200,8 @@ class StyleInterpreter:
         """Outputs (rows, members, outputs, R) of one image by groups of members and tiles of rows."""
         config, first = self.config, self.config.hidden[0]
         group = max(1, _GROUP_UNITS // first)
-        tile_rows = max(
-            4, min(config.resolution, _TILE_ELEMENTS // (min(group, config.members) * first * config.resolution))
-        )
+        elements = _TILE_ELEMENTS_BF16 if dtype == torch.bfloat16 else _TILE_ELEMENTS
+        tile_rows = max(4, min(config.resolution, elements // (min(group, config.members) * first * config.resolution)))
         for start in range(0, config.members, group):
             part = slice(start, start + group)
             weight = weights[0][part].flatten(0, 1).to(dtype)
