@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SMALL_CHANNELS: Mapping[int, int] = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32, 128: 16, 256: 8}
 ARCHITECTURES = ("skip", "resnet", "orig")
@@ -33,6 +37,18 @@ def small_channels(resolution: int) -> dict[int, int]:
 def published_channels(resolution: int, base: int = 32768, maximum: int = 512) -> dict[int, int]:
     """Channel plan of the published networks: min(base / r, maximum) at r px (stylegan2-ada-pytorch's parameters)."""
     return {r: min(base // r, maximum) for r in resolutions(resolution)}
+
+
+def not_finite(config: DataclassInstance) -> list[str]:
+    """Fields that are, or hold, a number that is not finite, as "name = value"; comparisons let those pass."""
+    values = ((item.name, getattr(config, item.name)) for item in fields(config))
+    held = ((name, value if isinstance(value, tuple) else (value,)) for name, value in values)
+    return [
+        f"{name} = {number}"
+        for name, numbers in held
+        for number in numbers
+        if isinstance(number, float) and not math.isfinite(number)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +179,8 @@ def _positive(config: GeneratorConfig | DiscriminatorConfig, *names: str) -> Non
     wrong = [f"{name} = {getattr(config, name)}" for name in names if not getattr(config, name) > 0]
     if wrong:
         raise ValueError(f"must be positive: {', '.join(wrong)}")
+    if not_finite(config):
+        raise ValueError(f"must be finite: {', '.join(not_finite(config))}")
     if config.num_mapping_layers > MAX_LAYERS:
         raise ValueError(f"num_mapping_layers is at most {MAX_LAYERS}, got {config.num_mapping_layers}")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ganfoundry.gan.config import MAX_LAYERS, MAX_RESOLUTION
+from ganfoundry.gan.config import MAX_LAYERS, MAX_RESOLUTION, not_finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +86,9 @@ class StyleGAN3Config:
         positive = ("resolution", "img_channels", "z_dim", "w_dim", "num_mapping_layers", "mapping_lr_multiplier")
         positive += ("channel_base", "channel_max", "num_layers", "first_cutoff", "first_stopband", "last_stopband_rel")
         positive += ("conv_kernel", "filter_size", "lrelu_upsampling")
-        wrong = [f"{name} = {getattr(self, name)}" for name in positive if not 0 < getattr(self, name) < math.inf]
+        wrong = [f"{name} = {getattr(self, name)}" for name in positive if not getattr(self, name) > 0]
         wrong += [f"{name} = {getattr(self, name)}" for name in ("c_dim", "margin_size") if getattr(self, name) < 0]
+        wrong += not_finite(self)
         if wrong:
             raise ValueError(f"out of range: {', '.join(wrong)}")
         if self.resolution > MAX_RESOLUTION or max(self.num_layers, self.num_mapping_layers) > MAX_LAYERS:

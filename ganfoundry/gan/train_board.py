@@ -25,7 +25,7 @@ class Board:
     """
 
     def __init__(self, folder: Path, images: int = 0) -> None:
-        self._writer = _summary_writer()(str(folder), purge_step=images, flush_secs=30)
+        self._writer = _summary_writer()(str(folder), purge_step=images + 1, flush_secs=30)
 
     def scalars(self, images: int, values: Mapping[str, float]) -> None:
         """Write one value a name."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from ganfoundry import weights
 from ganfoundry.errors import InputError
 from ganfoundry.gan.augment import parse_policy
+from ganfoundry.gan.config import not_finite
 
 GROUP_SIZE = 4  # images that the discriminator's minibatch standard deviation compares
 UPDATES = ("alternating", "simultaneous")
@@ -75,6 +76,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         parse_policy(self.augment)
+        _require(not not_finite(self), f"not finite: {', '.join(not_finite(self))}")
         sides = math.log2(self.resolution) if self.resolution > 0 else 0.5
         _require(sides.is_integer() and sides >= 3, f"resolution {self.resolution} is not a power of two from 8 up")
         for name in ("generator_channels", "discriminator_channels"):

@@ -8,6 +8,8 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from numpy.typing import NDArray
 
 from ganfoundry.data.seeds import TRAIN, WORLD, sample_integer, sample_rng
 from ganfoundry.errors import InputError, RunError
+from ganfoundry.pictures import spread
 
 Images = NDArray[np.uint8]
 ROWS_PER_PART = 500
+CHECKED_ROWS = 5  # that are rendered again to see whether the world is still the same
 EPOCH_INDEX = 1 << 40  # keeps the seeds of epochs apart from the seeds of steps
 
 
@@ -72,7 +76,7 @@ def render_tasks(folder: Path, world: str, resolution: int, count: int, seed: in
 
 
 def check_world(folder: Path) -> None:
-    """Render the first image of a folder again and compare.
+    """Render some images of a folder again, spread over it, and compare.
 
     Raises
     ------
@@ -82,15 +86,25 @@ def check_world(folder: Path) -> None:
     from ganfoundry.worlds import get_world
 
     made = json.loads((folder / "images.json").read_text())
-    source = folder / "images.npy"
-    first = 0
-    if not source.exists():
-        source = min(folder.glob("part-*.npy"))
-        first = int(source.stem.removeprefix("part-"))
-    seed = sample_integer(made["seed"], WORLD, first)
-    image = get_world(made["world"]).render(seed, made["resolution"]).image
-    if not np.array_equal(image, np.load(source, mmap_mode="r")[0]):
-        raise InputError(f"{folder} was rendered by another version of the world; remove it to render it again")
+    world = get_world(made["world"])
+    for row, stored in _stored_rows(folder):
+        seed = sample_integer(made["seed"], WORLD, row)
+        if not np.array_equal(world.render(seed, made["resolution"]).image, stored):
+            raise InputError(f"{folder} was rendered by another version of the world; remove it to render it again")
+
+
+def _stored_rows(folder: Path) -> Iterator[tuple[int, Images]]:
+    """Some rows of a folder and their images: of the whole file, else the first of some parts."""
+    whole = folder / "images.npy"
+    if whole.exists():
+        images = np.load(whole, mmap_mode="r")
+        for row in spread(np.arange(len(images)), CHECKED_ROWS).tolist():
+            yield row, images[row]
+        return
+    parts = sorted(folder.glob("part-*.npy"))
+    for index in spread(np.arange(len(parts)), CHECKED_ROWS).tolist():
+        with suppress(OSError, ValueError):  # of a damaged part; joining names it
+            yield int(parts[index].stem.removeprefix("part-")), np.load(parts[index], mmap_mode="r")[0]
 
 
 def render_part(task: RenderTask) -> int:

@@ -73,9 +73,9 @@ def choose_balanced(
 ) -> NDArray[np.int64]:
     """Well formed samples from all sides, sorted rows.
 
-    Samples are taken sector by sector of azimuth, as many sectors as samples up to twelve, equal parts of the range that
-    the class is seen from. In a sector the best formed share `keep` stays, and of these the one that differs most, in
-    viewpoint, body type and paint, from those taken before.
+    Samples are taken sector by sector of azimuth, as many sectors as samples up to twelve, equal parts of the range
+    that the class is seen from. In a sector the best formed share `keep` stays, and of these the one that differs most,
+    in viewpoint, body type and paint, from those taken before.
 
     Parameters
     ----------

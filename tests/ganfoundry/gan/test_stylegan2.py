@@ -318,6 +318,9 @@ def test_discriminator_groups() -> None:
         (lambda _: GeneratorConfig(architecture="dense"), "architecture must be one of"),
         (lambda _: GeneratorConfig(z_dim=0), "z_dim = 0"),
         (lambda _: GeneratorConfig(num_mapping_layers=10**9), "at most 64"),
+        (lambda _: GeneratorConfig(mapping_lr_multiplier=math.inf), "finite: mapping_lr_multiplier = inf"),
+        (lambda _: GeneratorConfig(resample_filter=(1, math.nan)), "finite: resample_filter = nan"),
+        (lambda _: DiscriminatorConfig(conv_clamp=math.nan), "finite: conv_clamp = nan"),
     ],
 )
 def test_misuse_is_named(call: Any, message: str) -> None:

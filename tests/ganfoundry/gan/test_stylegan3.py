@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -402,3 +403,10 @@ def test_views_and_labels_on_a_stylegan3() -> None:
     samples = label_samples(synthesis, interpreter, content)
     assert np.array_equal(samples.image, made)
     assert (samples.label == labels).mean() > 0.8
+
+
+@pytest.mark.parametrize("name", ["output_scale", "first_cutoff", "last_stopband_rel", "conv_clamp"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_settings_that_are_no_number_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} = {value}"):
+        StyleGAN3Config(**SHAPE | {name: value})

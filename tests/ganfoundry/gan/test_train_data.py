@@ -47,11 +47,25 @@ def test_renders_of_another_world_or_of_other_values_are_refused(tmp_path: Path)
     train_data.render_part(task)
     with pytest.raises(InputError, match="other training images"):
         train_data.render_tasks(tmp_path, "cars", 16, 8, 6)
+    assert len(train_data.render_tasks(tmp_path, "cars", 16, 8, 5)) == 2
     stored = np.load(task.path)
     stored[0, 0, 0, 0] ^= 1
     train_data.write_array(task.path, stored)
     with pytest.raises(InputError, match="another version of the world"):
         train_data.render_tasks(tmp_path, "cars", 16, 8, 5)
+
+
+@pytest.mark.parametrize("row", [0, 4, 8, 12, 17])
+def test_a_world_that_renders_any_of_some_spread_images_otherwise_is_noticed(tmp_path: Path, row: int) -> None:
+    (task,) = train_data.render_tasks(tmp_path, "cars", 8, 18, 5)
+    train_data.render_part(task)
+    path = train_data.assemble_parts(tmp_path)
+    train_data.check_world(tmp_path)
+    images = np.load(path)
+    images[row, 0, 0, 0] ^= 1
+    np.save(path, images)
+    with pytest.raises(InputError, match="another version of the world"):
+        train_data.check_world(tmp_path)
 
 
 @pytest.mark.usefixtures("few_rows")

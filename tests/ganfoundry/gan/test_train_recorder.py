@@ -1,5 +1,6 @@
 """What a run writes: Frechet distances, the best snapshot as the result, early stops, the report, TensorBoard."""
 
+import io
 import json
 import re
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan import train_board, train_log, train_recorder
@@ -226,8 +228,8 @@ def test_tensorboard_gets_the_log_and_the_grids(tmp_path: Path, images: Path, mo
     train(config, images, tmp_path / "out")
     train(replace(config, kimg=0.048), images, tmp_path / "out")
     first, second = FakeWriter.made
-    assert (first.folder, first.purge_step, first.closed) == (str(tmp_path / "out" / "track"), 0, True)
-    assert second.purge_step == 32
+    assert (first.folder, first.purge_step, first.closed) == (str(tmp_path / "out" / "track"), 1, True)
+    assert second.purge_step == 33  # TensorBoard hides this step and what follows
     assert {("generator_loss", 16), ("images_per_second", 32)} <= set(first.scalars)
     shape = (8 * 18 - 2, 12 * 18 - 2, 3)
     assert first.pictures[:2] == [("samples/psi1.0", shape, 16, "HWC"), ("samples/psi0.7", shape, 16, "HWC")]
@@ -241,21 +243,32 @@ def test_missing_tensorboard_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     train_board.require_tensorboard()
 
 
-def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
+def test_tensorboard_reads_what_was_written(tmp_path: Path, images: Path) -> None:
+    """A real run that was interrupted, read back by TensorBoard's own reader."""
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    board = train_board.Board(tmp_path)
-    board.scalars(800, {"generator_loss": 2.0})
-    board.picture(800, "samples/psi1.0", np.zeros((4, 6, 3), np.uint8))
-    board.close()
-    events = reader.EventAccumulator(str(tmp_path))
+    config = tiny(kimg=0.032, sample_kimg=0.016, log_steps=1, tensorboard=True)
+    train(config, images, tmp_path)
+    train(replace(config, kimg=0.048), images, tmp_path)
+    events = reader.EventAccumulator(str(tmp_path / "track"))
     events.Reload()
-    assert [(event.step, event.value) for event in events.Scalars("generator_loss")] == [(800, 2.0)]
-    assert events.Images("samples/psi1.0")[0].width == 6
+    log = [line for line in read_log(tmp_path) if "generator_loss" in line]
+    assert [(event.step, event.value) for event in events.Scalars("generator_loss")] == [
+        (line["images"], pytest.approx(line["generator_loss"])) for line in log
+    ]
+    assert [line["images"] for line in log] == list(range(8, 49, 8))
+    pictures = events.Images("samples/psi0.7")
+    assert [picture.step for picture in pictures] == [16, 32, 48]
+    with Image.open(io.BytesIO(pictures[-1].encoded_image_string)) as picture:
+        shown = np.asarray(picture)
+    with Image.open(sorted((tmp_path / "samples").glob("*-psi0.7.png"))[-1]) as picture:
+        np.testing.assert_array_equal(shown, np.asarray(picture))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"r1_gamma": float("nan")}, "not finite: r1_gamma = nan"),
+        ({"kimg": float("inf")}, "not finite: kimg = inf"),
         ({"fd_samples": 1}, "fd_samples is 1, use 0 or 2 and more"),
         ({"fd_features": "inception"}, "fd_features is 'inception'"),
         ({"patience_kimg": 5.0}, "patience_kimg needs fd_samples"),
