@@ -8,7 +8,6 @@ per image side, sampling rates in samples per image side.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
