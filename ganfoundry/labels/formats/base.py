@@ -249,10 +249,11 @@ def files_below(folder: Path, endings: Sequence[str]) -> Iterator[Path]:
 class Pictures:
     """Pictures that lie with the annotations, by file name or by its stem; a name that occurs twice finds none."""
 
-    def __init__(self, root: Path, without: Sequence[str] = ("masks",)) -> None:
+    def __init__(self, root: Path, without: Sequence[Path] = ()) -> None:
         self._paths: dict[str, Path | None] = {}
+        masks = set(without)
         for path in files_below(root, PICTURE_ENDINGS) if root.is_dir() else ():
-            if not set(without) & set(path.relative_to(root).parts[:-1]):
+            if path not in masks:
                 for key in {path.name, path.stem}:
                     self._paths[key] = None if key in self._paths else path
 

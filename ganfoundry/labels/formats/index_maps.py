@@ -40,7 +40,7 @@ def maps_of(path: Path, ending: str) -> list[Path]:
     """Files of index maps: the file itself, or those in the folder of maps or in the folder itself."""
     if path.is_file():
         return [path]
-    folders = [path / name for name in FOLDERS if (path / name).is_dir()]
+    folders = [path / name for name in FOLDERS if (path / name).is_dir() and not (path / name).is_symlink()]
     for folder in [*folders, path]:
         found = list(files_below(folder, (ending,))) if folder in folders else _directly_in(folder, ending)
         if found:
@@ -73,8 +73,9 @@ def read_maps(
     root = path if path.is_dir() else path.parent
     names = _class_names(root) or list(classes or [])
     points = _read_keypoints(root / KEYPOINT_FILE)
-    pictures = Pictures(root, FOLDERS)
-    for file in maps_of(path, ending):
+    files = maps_of(path, ending)
+    pictures = Pictures(root, files)
+    for file in files:
         ids = load(file)
         canvas = Canvas(*ids.shape, str(file))
         present = np.unique(ids)

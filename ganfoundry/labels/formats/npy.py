@@ -40,7 +40,7 @@ def _load(file: Path) -> IdMap:
     values = np.asarray(array)
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.floor(values)).all()):
         raise InputError(f"{file} holds numbers that are no class ids; save whole numbers")
-    return np.clip(values, -1, 1 << 16).astype(np.int64)
+    return np.clip(values.astype(np.float64), -1, 1 << 16).astype(np.int64)  # clipped ids are refused by the caller
 
 
 def write(folder: Path, images: Iterable[AnnotatedImage], classes: Sequence[str], keypoints: Sequence[str]) -> None:
