@@ -47,7 +47,7 @@ def make_maps(resolution: int) -> dict[str, Tensor]:
 def make_interpreter(maps: dict[str, Tensor], resolution: int) -> StyleInterpreter:
     """Interpreter with random weights."""
     layers = tuple((name, feature.shape[1]) for name, feature in maps.items())
-    config = InterpreterConfig(CLASSES, layers, resolution, MEMBERS)
+    config = InterpreterConfig(CLASSES, layers, resolution, MEMBERS, (128, 32))
     random = torch.Generator().manual_seed(1)
     weights, biases = initial_parameters(config.widths, MEMBERS, random)
     weights[-1] *= 10

@@ -120,7 +120,7 @@ def layers_of(source: FeatureSource, rule: str) -> list[str]:
 
 
 def _layer(source: FeatureSource, name: str) -> nn.Module | None:
-    return source.get_submodule(name) if isinstance(source, nn.Module) and name in source.feature_dims else None
+    return dict(source.named_modules()).get(name) if isinstance(source, nn.Module) else None
 
 
 def _raw(source: FeatureSource, name: str, maps: Mapping[str, Tensor]) -> Tensor:

@@ -164,17 +164,20 @@ class _Filling:
             if len(feature) != size:
                 raise InputError(f"feature map {name} holds {len(feature)} images, another one {size}")
         stop = self.filled + size
-        for names, run, centre, scale, sums in zip(
-            self.groups, self.runs, self.centre, self.scale, self.sums, strict=True
-        ):
-            if stop > len(run):
-                raise InputError(f"{len(run)} label maps, but feature map {names[0]} holds {stop} images")
-            for offset in range(size):  # one image at a time: the temporaries stay small
-                values = torch.cat([features[name][offset] for name in names]).permute(1, 2, 0).float()
-                values = ((values - centre) / scale).clamp_(-_LARGEST, _LARGEST)
-                flat = values.flatten(0, 1)
-                sums += torch.stack([flat.sum(0), flat.square().sum(0)])
-                run[self.filled + offset] = values
+        if stop > len(self.runs[0]):
+            name = self.layers[0][0]
+            raise InputError(f"{len(self.runs[0])} label maps, but feature map {name} holds {stop} images")
+        for names, run, *numbers in zip(self.groups, self.runs, self.centre, self.scale, self.sums, strict=True):
+            first = 0
+            for name in names:
+                part = slice(first, first + features[name].shape[1])
+                centre, scale, sums = (number[..., part] for number in numbers)
+                for offset in range(size):  # a map of an image at a time: the temporaries stay small
+                    values = (features[name][offset].permute(1, 2, 0) - centre).div_(scale).clamp_(-_LARGEST, _LARGEST)
+                    sums[0] += values.sum((0, 1))
+                    sums[1] += values.square().sum((0, 1))
+                    run[self.filled + offset, ..., part] = values
+                first = part.stop
         self.filled = stop
 
     def finish(self) -> tuple[Tensor, Tensor]:
@@ -190,8 +193,8 @@ class _Filling:
                 continue
             spread = (squares - total.square()).clamp(min=0).sqrt()
             spread = spread.maximum(MIN_DEVIATION / scale)
-            for image in run:
-                image.copy_((image.float() - total.float()) / spread.float())
+            for rows in run.flatten(0, 1).split(32):
+                rows.copy_((rows.float() - total.float()).div_(spread.float()))
             means.append((centre + scale * total).float())
             deviations.append((scale * spread).float())
         return torch.cat(means), torch.cat(deviations)

@@ -20,7 +20,7 @@ class InterpreterConfig:
     layers: tuple[tuple[str, int], ...]  # (feature map name, channels), in the order of the first layer's columns
     resolution: int
     members: int = 10
-    hidden: tuple[int, ...] = (128, 32)  # the paper: (128, 32), or (256, 128) for 32 classes and more
+    hidden: tuple[int, ...] = (128, 64)  # published: (128, 32), or (256, 128) for 32 classes and more
     mode: Mode = "bilinear"
     voting: Voting = "soft"
     num_keypoints: int = 0
@@ -100,7 +100,7 @@ class Training:
     standardise: bool = True
     dropout: float = 0.2
     sigma: float = 0.025
-    heat_weight: float = 0.1
+    heat_weight: float = 0.3
     seed: int = 0
 
     def num_steps(self, num_pixels: int) -> int:

@@ -12,6 +12,7 @@ Paper and code differ from each other. What concerns the interpreter, row by row
 | filter | the most uncertain 10 % | off; with k images, the slice [30 : -k + 30] | the most uncertain 10 % |
 | keypoints | heat maps, squared error | none | heat maps, cross-entropy |
 | vote | - | majority of the members | mean probability |
+| second hidden layer below 32 classes | 32 | 32 | 64 |
 
 Paper and code train MLPs of 128 and 32 units (256 and 128 from 32 classes on), linear, ReLU, batch normalisation, with
 normal weights of deviation 0.02, by Adam at 1e-3 on 64 pixels a step, until from the fifth epoch on more than 50 steps
@@ -45,7 +46,7 @@ class Preset:
     ----------
     features : "all" layers' outputs, or "second-and-raw", see `feature_source.layers_of`
     keypoints : whether keypoints are learnt where the labels have any
-    hidden : widths; None: 128 and 32, from 32 classes on 256 and 128
+    hidden : widths; None: 128 and `second_width`, from 32 classes on 256 and 128
     others : see `InterpreterConfig` and `Training`
     """
 
@@ -61,6 +62,7 @@ class Preset:
     heat: Heat = "sigmoid"
     members: int = 10
     hidden: tuple[int, ...] | None = None
+    second_width: int = 64
     training: Training = field(default_factory=Training)
 
     def layers(self, source: FeatureSource) -> list[str]:
@@ -83,7 +85,7 @@ class Preset:
             labels,
             num_classes,
             members=self.members,
-            hidden=self.hidden,
+            hidden=self.hidden or ((256, 128) if num_classes >= 32 else (128, self.second_width)),
             voting=self.voting,
             keypoints=keypoints if self.keypoints else None,
             keypoint_head=self.keypoint_head,
@@ -129,6 +131,7 @@ PRESETS = {
         voting="majority",
         image_score="mean",
         heat="linear",
+        second_width=32,
         training=replace(_PUBLISHED, pixels="drawn", region_share=0.2),
     ),
     "released-code": Preset(
@@ -138,6 +141,7 @@ PRESETS = {
         filter_rule="released-code",
         filter_fraction=0.0,
         keypoints=False,
+        second_width=32,
         training=_PUBLISHED,
     ),
 }

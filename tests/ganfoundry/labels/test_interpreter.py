@@ -126,10 +126,10 @@ def test_training_is_deterministic_and_the_seed_matters() -> None:
     assert not torch.equal(a.weights[0][0], a.weights[0][1])  # members start differently
 
 
-def test_the_papers_widths_are_the_default() -> None:
+def test_widths_depend_on_the_number_of_classes() -> None:
     features, labels = world()
     one = Training(steps=1, batch_pixels=8)
-    assert StyleInterpreter.fit(features, labels, 4, members=1, training=one).config.hidden == (128, 32)
+    assert StyleInterpreter.fit(features, labels, 4, members=1, training=one).config.hidden == (128, 64)
     assert StyleInterpreter.fit(features, labels, 32, members=1, training=one).config.hidden == (256, 128)
 
 
