@@ -20,10 +20,11 @@ STAGES = {
     "synthesize": ("stages.synthesize", "Synthesise labelled images, the most uncertain dropped."),
     "label-views": ("stages.label_views", "Label parts and keypoints of every multi-view image."),
     "train-inverse-graphics": ("stages.train_inverse_graphics", "Learn image -> textured mesh from the views."),
-    "export": ("stages.export", "Write the labelled set as one HDF5 file and as COCO."),
+    "export": ("stages.export", "Write the labelled set in formats others read."),
     "report": ("stages.report", "Write one HTML page that shows what the run made."),
     "train-annotator": ("stages.train_annotator", "Train the part, keypoint and pose network on renders."),
     "train-detector": ("stages.train_detector", "Train the filter's Mask R-CNN on rendered scenes."),
+    "inspect": ("stages.inspect", "Check a data set byte by byte; show what it holds."),
     "run": ("stages.run", "Run the chain of stages that a configuration file lists."),
     "status": ("stages.status", "Show what a run holds, what is stale and why."),
 }
