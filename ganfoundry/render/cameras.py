@@ -39,6 +39,10 @@ class Cameras:
     def __len__(self) -> int:
         return self.rotation.shape[0]
 
+    def __getitem__(self, rows: slice | Tensor) -> Cameras:
+        """Some of the cameras."""
+        return Cameras(self.rotation[rows], self.position[rows], self.focal[rows], self.centre[rows])
+
     @classmethod
     def from_angles(
         cls,

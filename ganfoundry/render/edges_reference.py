@@ -120,7 +120,7 @@ def first_hit(
     for rows in torch.arange(len(xy), device=xy.device).split(max(1, CHUNK // triangles.shape[1])):
         around = triangles[image[rows]]  # (s, F, 3, 3)
         w = screen_weights(around, xy[rows, None])
-        sides = (around[..., [1, 2, 0], :2] - around[..., [2, 0, 1], :2]).norm(dim=-1)
+        sides = (around[..., [1, 2, 0], :2] - around[..., [2, 0, 1], :2]).abs().sum(-1)
         area = cross(around[..., 1, :2] - around[..., 0, :2], around[..., 2, :2] - around[..., 0, :2]).abs()
         own = (topology.face_edges[image[rows] if len(topology.faces) > 1 else 0] == edge[rows, None, None]).any(-1)
         covers = (w * area[..., None] >= -TOUCH * sides).all(-1) & drawn(around) & ~own

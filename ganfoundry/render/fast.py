@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,17 @@ class _Pieces(NamedTuple):
     share: Any
 
 
+_scratches = threading.local()
+
+
+def _scratch(*shape: int, dtype: str = "float64") -> Any:
+    """Room for a kernel, kept for the next call: fresh memory costs as much as the kernels of a small image."""
+    kept = _scratches.__dict__
+    if (shape, dtype) not in kept:
+        kept[shape, dtype] = np.empty(shape, dtype)
+    return kept[shape, dtype]
+
+
 def _array(tensor: Tensor) -> Any:
     return tensor.detach().contiguous().numpy()
 
@@ -67,8 +79,8 @@ def _borders(screen: Any, topology: Topology, pieces: _Pieces, owner: Any, size:
     faces, edges, face_edges = _topology_arrays(topology)
     room = len(pieces.image)
     inverse, hit, source = np.empty(room), np.empty(room, np.int32), np.empty(2 * room, np.int32)
-    head, link = np.empty((size, size), np.int32), np.empty(room, np.int32)
-    blocks = np.empty((size // 4 + 2, size // 4 + 2), np.int32)
+    head, link = _scratch(size, size, dtype="int32"), np.empty(room, np.int32)
+    blocks = _scratch(size // 4 + 2, size // 4 + 2, dtype="int32")
     kernels.hits(
         screen, faces, face_edges, size, pieces.image, pieces.edge, pieces.pixel, pieces.middle,
         head, link, blocks, inverse, hit,
@@ -93,7 +105,7 @@ class _Surface(torch.autograd.Function):
         screen, face_map = np.empty(p.shape), np.empty((n, size, size), np.int32)
         sides = np.zeros((n, edges.shape[1]), np.uint8)
         kernels.screen_of(p, NEAR_PLANE, screen)
-        room, blocks = np.empty((size, size)), np.empty((size // 4 + 1, size // 4 + 1))
+        room, blocks = _scratch(size, size), _scratch(size // 4 + 1, size // 4 + 1)
         count = kernels.visible(screen, faces, face_edges, face_map, room, blocks, sides)
 
         pieces = layer = owner = None
@@ -171,6 +183,7 @@ class _Shade(torch.autograd.Function):
         ctx: Any,
         fragments: tuple[Tensor, Tensor, Tensor],
         images: tuple[int, int],
+        wrap: bool,
         faces: tuple[Tensor, Tensor],
         barycentric: Tensor,
         weight: Tensor,
@@ -179,7 +192,15 @@ class _Shade(torch.autograd.Function):
         n, size = images
         arrays = [_array(x) for x in (*fragments, barycentric, weight)]
         attributes, uv, texture = (_array(x) for x in values)
-        inputs = (*arrays, attributes, faces[0].numpy(), uv, faces[1].numpy(), texture.reshape(-1), texture.shape)
+        inputs = (
+            *arrays,
+            attributes,
+            faces[0].numpy(),
+            uv,
+            faces[1].numpy(),
+            texture.reshape(-1),
+            (*texture.shape, wrap),
+        )
         dtype = arrays[3].dtype
         channels = (attributes.shape[2], texture.shape[1])
         mask = np.zeros((n, size * size), dtype)
@@ -203,10 +224,10 @@ class _Shade(torch.autograd.Function):
         ]
         n = ctx.shapes[0][0]
         # One gradient for each image, summed up afterwards if the images share the value.
-        shapes = (attributes.shape, uv.shape, texture_shape)
+        shapes = (attributes.shape, uv.shape, texture_shape[:4])
         of_values = [
             np.zeros((n if wanted else 0, *shape[1:]), weight.dtype)
-            for shape, wanted in zip(shapes, ctx.needs_input_grad[5:], strict=True)
+            for shape, wanted in zip(shapes, ctx.needs_input_grad[6:], strict=True)
         ]
         of_weights, of_weight = np.empty_like(barycentric), np.empty_like(weight)
         kernels_shading.shade_backward(
@@ -216,7 +237,7 @@ class _Shade(torch.autograd.Function):
         for shape, grad in zip(shapes, of_values, strict=True):
             tensor = torch.from_numpy(grad)
             back.append((tensor if shape[0] == n else tensor.sum(0, keepdim=True)) if len(grad) else None)
-        return None, None, None, torch.from_numpy(of_weights), torch.from_numpy(of_weight), *back
+        return None, None, None, None, torch.from_numpy(of_weights), torch.from_numpy(of_weight), *back
 
 
 def shade(
@@ -227,6 +248,7 @@ def shade(
     attributes: tuple[Tensor, Tensor] | None,
     uv: tuple[Tensor, Tensor] | None,
     texture: Tensor | None,
+    wrap: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Mask (N, size, size) and maps (N, C, size, size) of attributes and texture; as `shading_reference.shade`."""
     weight = fragments.weight
@@ -235,6 +257,7 @@ def shade(
     mask, seen, looked_up = _Shade.apply(
         (fragments.image, fragments.pixel, fragments.face),
         (num_images, size),
+        wrap,
         faces,
         fragments.barycentric,
         weight,

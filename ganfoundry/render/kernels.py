@@ -171,14 +171,18 @@ def visible(screen, faces, face_edges, face_map, inverse, blocks, sides):  # typ
                 ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
                 here = (ea * ia + eb * ib + ec * ic) * over
                 for x in range(x_first, x_last + 1):
-                    if (ea >= least) & (eb >= least) & (ec >= least) & (here > near_row[np.uintp(x)]):
-                        count += face_row[np.uintp(x)] < 0
-                        near_row[np.uintp(x)] = here
-                        face_row[np.uintp(x)] = f
+                    at = np.uintp(x)
+                    # Without branches: which pixels are inside cannot be foreseen.
+                    won = (ea >= least) & (eb >= least) & (ec >= least) & (here > near_row[at])
+                    near_row[at] = here if won else near_row[at]
+                    face_row[at] = f if won else face_row[at]
                     ea += step_a
                     eb += step_b
                     ec += step_c
                     here += step
+        for y in range(size):
+            for x in range(size):
+                count += face_map[n, y, x] >= 0
     return count
 
 
@@ -414,9 +418,9 @@ def hits(screen, faces, face_edges, size, piece_image, piece_edge, pixel, middle
                             turn = 1.0 if area > 0.0 else -1.0
                             if (
                                 area != 0.0
-                                and ea * turn >= -TOUCH * math.hypot(bx - cx, by - cy)
-                                and eb * turn >= -TOUCH * math.hypot(cx - ax, cy - ay)
-                                and ec * turn >= -TOUCH * math.hypot(ax - bx, ay - by)
+                                and ea * turn >= -TOUCH * (abs(bx - cx) + abs(by - cy))
+                                and eb * turn >= -TOUCH * (abs(cx - ax) + abs(cy - ay))
+                                and ec * turn >= -TOUCH * (abs(ax - bx) + abs(ay - by))
                             ):
                                 near_here = (ea * ia + eb * ib + ec * ic) / area
                                 if near_here > inverse[k]:

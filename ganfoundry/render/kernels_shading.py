@@ -16,10 +16,10 @@ def shade(
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Add up K fragments in mask (N, P), flat seen (N, A, P) and flat looked_up (N, C, P).
 
-    A or C is 0 where there is none. texture is flat, of the shape (1 or N, C, H, W).
+    A or C is 0 where there is none. texture is flat; shape is (1 or N, C, H, W, whether it goes round).
     """
     num_attributes, pixels = attributes.shape[2], mask.shape[1]
-    num_textures, num_channels, height, width = shape
+    num_textures, num_channels, height, width, wrap = shape
     # Constants of the arrays' type: a literal would turn float32 into float64.
     zero, half = np.zeros(1, weight.dtype)[0], np.full(1, 0.5, weight.dtype)[0]
     one, wide, high = half + half, np.full(1, width, weight.dtype)[0], np.full(1, height, weight.dtype)[0]
@@ -40,14 +40,18 @@ def shade(
             a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
             x = (w0 * places[a, 0] + w1 * places[b, 0] + w2 * places[c, 0]) * wide - half
             y = (w0 * places[a, 1] + w1 * places[b, 1] + w2 * places[c, 1]) * high - half
-            x, y = min(max(x, zero), right), min(max(y, zero), bottom)
-            left, top = min(np.floor(x), max(right - one, zero)), min(np.floor(y), max(bottom - one, zero))
+            x, y = (x if wrap else min(max(x, zero), right)), min(max(y, zero), bottom)
+            left, top = np.floor(x), min(np.floor(y), max(bottom - one, zero))
+            if not wrap:
+                left = min(left, max(right - one, zero))
             fx, fy = x - left, y - top
+            column = np.int64(left) % width
             w00, w01 = w * (one - fy) * (one - fx), w * (one - fy) * fx
             w10, w11 = w * fy * (one - fx), w * fy * fx
             i = n if num_textures > 1 else 0
-            texel = (i * num_channels * height + np.int64(top)) * width + np.int64(left)
-            to_right, down = (1 if width > 1 else 0), (width if height > 1 else 0)
+            texel = (i * num_channels * height + np.int64(top)) * width + column
+            to_right = 1 if column + 1 < width else 1 - width
+            down = width if height > 1 else 0
             for j in range(num_channels):
                 looked_up[np.uintp((n * num_channels + j) * pixels + p)] += (
                     w00 * texture[np.uintp(texel)]
@@ -68,7 +72,7 @@ def shade_backward(
     grad_attributes (N, V, A), grad_uv (N, T, 2) and flat grad_texture (N, C, H, W) are empty where nobody asks.
     """
     num_attributes, pixels = attributes.shape[2], grad_mask.shape[1]
-    num_textures, num_channels, height, width = shape
+    num_textures, num_channels, height, width, wrap = shape
     zero, half = np.zeros(1, weight.dtype)[0], np.full(1, 0.5, weight.dtype)[0]
     one, wide, high = half + half, np.full(1, width, weight.dtype)[0], np.full(1, height, weight.dtype)[0]
     right, bottom = max(wide - one, zero), max(high - one, zero)
@@ -98,15 +102,19 @@ def shade_backward(
             va, vb, vc = places[a, 1] * high, places[b, 1] * high, places[c, 1] * high
             x, y = w0 * ua + w1 * ub + w2 * uc - half, w0 * va + w1 * vb + w2 * vc - half
             # The border is repeated outside: no derivative there.
-            free_x, free_y = zero <= x <= right, zero <= y <= bottom
-            x, y = min(max(x, zero), right), min(max(y, zero), bottom)
-            left, top = min(np.floor(x), max(right - one, zero)), min(np.floor(y), max(bottom - one, zero))
+            free_x, free_y = wrap or zero <= x <= right, zero <= y <= bottom
+            x, y = (x if wrap else min(max(x, zero), right)), min(max(y, zero), bottom)
+            left, top = np.floor(x), min(np.floor(y), max(bottom - one, zero))
+            if not wrap:
+                left = min(left, max(right - one, zero))
             fx, fy = x - left, y - top
+            column = np.int64(left) % width
             w00, w01, w10, w11 = (one - fy) * (one - fx), (one - fy) * fx, fy * (one - fx), fy * fx
             i = n if num_textures > 1 else 0
-            texel = (i * num_channels * height + np.int64(top)) * width + np.int64(left)
+            texel = (i * num_channels * height + np.int64(top)) * width + column
             into = texel + (n - i) * num_channels * height * width
-            to_right, down = (1 if width > 1 else 0), (width if height > 1 else 0)
+            to_right = 1 if column + 1 < width else 1 - width
+            down = width if height > 1 else 0
             gx = gy = zero
             for j in range(num_channels):
                 grad = grad_looked_up[np.uintp((n * num_channels + j) * pixels + p)]

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ganfoundry.errors import InputError
-from ganfoundry.render import edges_reference, fast, margin_reference, reference, shading_reference
+from ganfoundry.render import edges_reference, fast, margin_reference, pytorch3d_backend, reference, shading_reference
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.fragments import FragmentList, join
 from ganfoundry.render.topology import Topology
 
 Silhouette = Literal["edge", "soft", "margin", "centre"]
-Backend = Literal["auto", "numba", "torch"]
+Backend = Literal["auto", "numba", "torch", "pytorch3d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +56,7 @@ def render(
     texture: Tensor | None = None,
     uv: Tensor | None = None,
     uv_faces: Tensor | None = None,
+    wrap_u: bool = False,
     silhouette: Silhouette = "edge",
     reach: float | None = None,
     backend: Backend = "auto",
@@ -83,6 +84,8 @@ def render(
         UV coordinates; needed with a texture.
     uv_faces : Tensor, (F, 3)
         Rows of `uv` at the corners of the faces, where they differ from the vertices (seams).
+    wrap_u : bool
+        The texture goes round: its right border meets its left one. Else borders are repeated outside.
     silhouette : "edge", "soft", "margin" or "centre"
         How the outline takes gradients. "edge": pixels on outlines, against the background or what lies behind, get
         their exact share of both. "soft": the mask fades outside the mesh (DIB-R), so that it pulls from afar; colours
@@ -90,8 +93,8 @@ def render(
         "centre": pixels show what lies at their centres, and outlines take no gradients.
     reach : float, optional
         Pixels over which "soft" fades (to 1 / e; default: a sixteenth of the image) and "margin" (to 0; default: 1).
-    backend : "auto", "numba" or "torch"
-        "auto" takes the kernels on a CPU and PyTorch elsewhere.
+    backend : "auto", "numba", "torch" or "pytorch3d"
+        "auto" takes the kernels on a CPU and PyTorch elsewhere; "pytorch3d" is PyTorch with its z-buffer.
 
     Raises
     ------
@@ -100,29 +103,40 @@ def render(
     """
     if backend == "auto":
         backend = "numba" if vertices.device.type == "cpu" else "torch"
-    scene = _prepare(vertices, faces, cameras, size, attributes, texture, uv, uv_faces, fast_cpu=backend == "numba")
+    scene = _prepare(
+        vertices, faces, cameras, size, attributes, texture, uv, uv_faces, wrap_u, fast_cpu=backend == "numba"
+    )
     if reach is None:
         reach = 1.0 if silhouette == "margin" else size / 16.0
+    if backend not in get_args(Backend):
+        raise InputError(f"there is no backend {backend!r}; choose auto, numba, torch or pytorch3d")
     if silhouette not in get_args(Silhouette):
         raise InputError(f"there is no silhouette mode {silhouette!r}; choose edge, soft, margin or centre")
     if backend == "numba":
         return _draw_fast(scene, size, silhouette, reach)
-    return _draw_reference(scene, size, silhouette, reach)
+    return _draw_reference(scene, size, silhouette, reach, backend)
 
 
 def _draw_fast(scene: _Scene, size: int, silhouette: Silhouette, reach: float) -> Rendering:
     surface = fast.surface(scene.points, scene.topology, size, silhouette, reach)
     mask, attributes, image = fast.shade(
-        surface.fragments, len(scene.points), size, attributes=scene.attributes, uv=scene.uv, texture=scene.texture
+        surface.fragments,
+        len(scene.points),
+        size,
+        attributes=scene.attributes,
+        uv=scene.uv,
+        texture=scene.texture,
+        wrap=scene.wrap,
     )
     if surface.halo is not None:
         mask = mask + surface.halo
     return Rendering(mask, image, attributes, surface.depth, surface.face, surface.fragments)
 
 
-def _draw_reference(scene: _Scene, size: int, silhouette: Silhouette, reach: float) -> Rendering:
+def _draw_reference(scene: _Scene, size: int, silhouette: Silhouette, reach: float, backend: Backend) -> Rendering:
     n, points, topology = len(scene.points), scene.points, scene.topology
-    face_map = reference.visible_faces(points, topology, size)
+    find = pytorch3d_backend.visible_faces if backend == "pytorch3d" else reference.visible_faces
+    face_map = find(points, topology, size)
     centres = reference.centre_fragments(points, topology, face_map)
     fragments = centres
     if silhouette == "edge":
@@ -130,7 +144,7 @@ def _draw_reference(scene: _Scene, size: int, silhouette: Silhouette, reach: flo
     elif silhouette == "margin":
         fragments = margin_reference.margin_fragments(points, topology, centres, size, reach)
     mask, attributes, image = shading_reference.shade(
-        fragments, n, size, attributes=scene.attributes, uv=scene.uv, texture=scene.texture
+        fragments, n, size, attributes=scene.attributes, uv=scene.uv, texture=scene.texture, wrap=scene.wrap
     )
     if silhouette == "soft":
         mask = mask + margin_reference.halo(points, topology, face_map, reach)
@@ -147,6 +161,7 @@ class _Scene(NamedTuple):
     attributes: tuple[Tensor, Tensor] | None
     uv: tuple[Tensor, Tensor] | None
     texture: Tensor | None
+    wrap: bool
 
 
 def _prepare(
@@ -158,6 +173,7 @@ def _prepare(
     texture: Tensor | None,
     uv: Tensor | None,
     uv_faces: Tensor | None,
+    wrap_u: bool,
     *,
     fast_cpu: bool,
 ) -> _Scene:
@@ -200,7 +216,7 @@ def _prepare(
     for name, values in given.items():
         if len(values) not in (1, n):
             raise InputError(f"{name} come for {len(values)} images, vertices and cameras for {n}; make them fit")
-    return _Scene(points, topology, pair_attributes, pair_uv, texture)
+    return _Scene(points, topology, pair_attributes, pair_uv, texture, wrap_u)
 
 
 def _batched(name: str, values: Tensor, ndim: int, wanted: str, last: int | None = None) -> Tensor:

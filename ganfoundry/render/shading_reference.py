@@ -15,21 +15,23 @@ def interpolate(fragments: FragmentList, values: Tensor, faces: Tensor) -> Tenso
     return (fragments.barycentric[..., None] * corners).sum(1)
 
 
-def sample_texture(texture: Tensor, image: Tensor, uv: Tensor) -> Tensor:
+def sample_texture(texture: Tensor, image: Tensor, uv: Tensor, wrap: bool = False) -> Tensor:
     """Bilinear samples (K, C) of textures (1 or N, C, H, W) at uv (K, 2).
 
     u goes right and v down from the upper left corner (0, 0) of the texture to the lower right one (1, 1), as in glTF;
-    texel centres lie at (i + 0.5) / W; outside, the border is repeated.
+    texel centres lie at (i + 0.5) / W; outside, the border is repeated, or u goes round if `wrap`.
     """
     height, width = texture.shape[-2:]
-    x = (uv[:, 0] * width - 0.5).clamp(0.0, width - 1.0)
+    x = uv[:, 0] * width - 0.5
     y = (uv[:, 1] * height - 0.5).clamp(0.0, height - 1.0)
     # The last texel is reached with a fraction of 1 from the one before it, so that its derivative is one-sided.
-    left = x.detach().floor().clamp(max=max(width - 2, 0))
+    left, x = x.detach().floor(), x if wrap else x.clamp(0.0, width - 1.0)
+    if not wrap:
+        left = left.clamp(0, max(width - 2, 0))
     top = y.detach().floor().clamp(max=max(height - 2, 0))
     fx, fy = (x - left)[:, None], (y - top)[:, None]
-    x0, y0 = left.long(), top.long()
-    x1, y1 = (x0 + 1).clamp(max=width - 1), (y0 + 1).clamp(max=height - 1)
+    x0, y0 = left.long() % width, top.long()
+    x1, y1 = (x0 + 1) % width, (y0 + 1).clamp(max=height - 1)
     which = image.long() if len(texture) > 1 else torch.zeros_like(image, dtype=torch.int64)
 
     def texel(row: Tensor, column: Tensor) -> Tensor:
@@ -56,6 +58,7 @@ def shade(
     attributes: tuple[Tensor, Tensor] | None,
     uv: tuple[Tensor, Tensor] | None,
     texture: Tensor | None,
+    wrap: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Mask (N, size, size) and maps (N, C, size, size) of attributes and texture, see `renderer.render`.
 
@@ -66,6 +69,6 @@ def shade(
     if attributes is not None:
         attribute_map = splat(fragments, interpolate(fragments, *attributes), num_images, size)
     if texture is not None and uv is not None:
-        colours = sample_texture(texture, fragments.image, interpolate(fragments, *uv))
+        colours = sample_texture(texture, fragments.image, interpolate(fragments, *uv), wrap)
         texture_map = splat(fragments, colours, num_images, size)
     return mask, attribute_map, texture_map

@@ -121,12 +121,18 @@ def rasterise(vertices: npt.NDArray[np.float64], faces: npt.NDArray[np.int32], c
     Fragments
         Face ids, perspective-correct barycentrics and depths.
     """
-    size = camera.resolution
+    pixels, depths = camera.project(vertices)
+    return rasterise_points(pixels, depths, faces, camera.resolution)
+
+
+def rasterise_points(
+    pixels: npt.NDArray[np.float64], depths: npt.NDArray[np.float64], faces: npt.NDArray[np.int32], size: int
+) -> Fragments:
+    """As `rasterise`, for points that are projected already: pixels (V, 2), depths (V,), an image side in pixels."""
     face_map = np.full((size, size), -1, dtype=np.int32)
     bary_map = np.zeros((size, size, 3), dtype=np.float64)
     depth_map = np.zeros((size, size), dtype=np.float64)
     if len(faces):
-        pixels, depths = camera.project(vertices)
         _rasterise(pixels, depths, faces, NEAR_PLANE, face_map, bary_map, depth_map)
     return Fragments(face_map, bary_map, depth_map)
 
