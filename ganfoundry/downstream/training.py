@@ -154,8 +154,13 @@ def fit(
     if checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
     for step in range(run.step, recipe.steps):
-        generator = torch.Generator().manual_seed(sample_integer(recipe.seed, TRAIN, step))
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
+        seed = sample_integer(recipe.seed, TRAIN, step)
+        generator = torch.Generator().manual_seed(seed)
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.precision == "bf16"),
+        ):
+            torch.manual_seed(seed)  # of the dropout in the atrous pooling
             terms = objective(net, run.mean, step, generator)
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total):
@@ -228,7 +233,9 @@ class _Run:
         for prefix, module in (("net.", self.net), ("mean.", self.mean)):
             module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         for name, parameter in self.net.named_parameters():
-            moments = ("step", "exp_avg", "exp_avg_sq")
             if f"adam.step.{name}" in tensors:
-                self.optimiser.state[parameter] = {m: tensors[f"adam.{m}.{name}"] for m in moments}
+                state: dict[str, Tensor] = {"step": tensors[f"adam.step.{name}"]}
+                for moment in ("exp_avg", "exp_avg_sq"):  # laid out as the parameter is: the fused optimiser needs it
+                    state[moment] = torch.empty_like(parameter.detach()).copy_(tensors[f"adam.{moment}.{name}"])
+                self.optimiser.state[parameter] = state
         self.step = int(header["step"])
