@@ -76,7 +76,7 @@ class NameMap:
         """A hint: the name that is spelt most alike."""
         by_plain = {plain(known): known for known in self._ids}
         found = difflib.get_close_matches(plain(name), by_plain, 1, 0.5)
-        return f"; did you mean {by_plain[found[0]]} (--alias {name}={by_plain[found[0]]})?" if found else ""
+        return f"; the nearest is {by_plain[found[0]]} (--alias {name}={by_plain[found[0]]})" if found else ""
 
 
 def plain(name: str) -> str:

@@ -277,4 +277,4 @@ def _bars(result: Validation) -> Section:
         Bar(name, pixels / total, f"{100 * pixels / total:.2f} %", tuple(colour))  # type: ignore[arg-type]
         for (name, pixels), colour in zip(counted, palette, strict=True)
     ]
-    return Section("Classes", "Share of the labelled pixels.", bars=bars)
+    return Section("Classes", "Share of all pixels of the annotations.", bars=bars)

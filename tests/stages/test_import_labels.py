@@ -155,7 +155,7 @@ def test_check_only_touches_nothing_and_tells_by_its_exit_code(capsys: pytest.Ca
     file = folder / "sample-1.json"
     file.write_text(file.read_text().replace('"mid"', '"mild"'))
     text = refused(capsys, "import-labels", "--annotations", str(folder), "--check-only")
-    assert "did you mean mid" in text
+    assert "the nearest is mid (--alias mild=mid)" in text
     assert "import-labels-check" in text
     assert ("unknown-class", "sample-1") in findings("import-labels-check")
     after = {path: path.read_bytes() for path in Path("outputs/default/import-labels").rglob("*") if path.is_file()}
