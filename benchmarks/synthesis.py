@@ -37,6 +37,7 @@ from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.gan.latents import content_codes
 from ganfoundry.labels.distillation import Distillation, DistilledHead, agreement, distil
 from ganfoundry.labels.factorised import concatenated
+from ganfoundry.labels.filtering import select
 from ganfoundry.labels.interpreter import StyleInterpreter
 from ganfoundry.labels.synthesis import images_and_features
 from ganfoundry.labels.tally import Tally
@@ -46,6 +47,7 @@ from stages.synthesize import Task, label_rows
 
 FORMS = ("concatenated", "ensemble", "ensemble-bf16", "distilled", "distilled-bf16")
 TRUNCATION = 0.7
+DROPPED = 0.1  # share of the images that the filter drops by default
 
 
 @torch.inference_mode()
@@ -198,8 +200,8 @@ def plan(
 ) -> dict[str, float]:
     """What a set of so many images takes.
 
-    Bytes are measured: a shard is encoded, a manifest's line and an index of a few shards are written. Seconds are
-    images / (rate x workers), rate = images a second of one worker.
+    Bytes are measured: a shard, a line of the manifest, an index of a few shards and a selection are made.
+    Seconds are images / (rate x workers), rate = images a second of one worker.
     """
     rows = example_rows(rows_per_shard, side, w_dim, keypoints)
     shard = len(encode_shard(rows, 0))
@@ -215,6 +217,8 @@ def plan(
                     writer.acknowledge(receipt)
                 writer.finish()
             sizes.append((place / "index.h5").stat().st_size)
+        select(np.arange(2000.0) / 7, fraction=0.5).save(Path(folder) / "selection.json")
+        dropped_row = (Path(folder) / "selection.json").stat().st_size / 1000
     line = len(replace(Record.parse(receipt), key="k" * 64, code="0.1.0", shard=shards, first=images).line())
     return {
         "images": images,
@@ -224,6 +228,7 @@ def plan(
         "total_gb": shard * images / rows_per_shard / 1e9,
         "manifest_mb": line * shards / 1e6,
         "index_mb": (sizes[1] - sizes[0]) / 64 * shards / 1e6,
+        "selection_mb": dropped_row * images * DROPPED / 1e6,
         "hours": images / (rate * workers) / 3600,
         "seconds_per_shard": rows_per_shard / rate,
         "shards_per_second": rate * workers / rows_per_shard,
