@@ -42,19 +42,22 @@ class Answers {
 
   show(project) {
     this.project = project;
-    const answered = project.codes.filter(({ answer }) => answer !== null).length;
+    const { views } = project; // a dropped code takes its counterparts of the other shapes with it
+    const dropped = new Set(project.codes.filter(({ answer }) => answer === DROP).map(({ id }) => id % views));
+    const answered = project.codes.filter(({ id, answer }) => answer !== null || dropped.has(id % views)).length;
     $("progress").textContent = `${answered} of ${project.codes.length} codes`;
     $("bar").max = project.codes.length;
     $("bar").value = answered;
     $("missing").hidden = !project.missing.length;
     $("missing").textContent = `Not written while a bin has no code: ${project.missing.join("; ")}`;
     project.codes.forEach(({ id, bin, answer }, number) => {
-      const said = answer === null ? "?" : answer === DROP ? "dropped" : answer === bin ? "agreed" : "changed";
+      const gone = dropped.has(id % views);
+      const said = gone ? "dropped" : answer === null ? "not answered" : answer === bin ? "agreed" : "changed";
       const button = this.buttons[number];
-      const shown = answer === null || answer === DROP ? bin : answer;
-      button.textContent = `${id}: ${answer === DROP ? "–" : this.keys[shown].toUpperCase()}`;
+      const shown = answer ?? bin;
+      button.textContent = `${id}: ${gone ? "–" : this.keys[shown].toUpperCase()}`;
       button.dataset.said = said;
-      button.setAttribute("aria-label", `Code ${id}, bin ${shown}, ${said === "?" ? "not answered" : said}`);
+      button.setAttribute("aria-label", gone ? `Code ${id}, dropped` : `Code ${id}, bin ${shown}, ${said}`);
     });
   }
 

@@ -21,7 +21,9 @@ class Person:
 
     def settled(self):
         """Until the picture is drawn."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(
+            "async () => { for (let i = 0; i < 3; i++) await new Promise((done) => requestAnimationFrame(done)); }"
+        )
 
     def at(self, x, y):
         """Place on the screen of a place in the image."""
@@ -34,6 +36,7 @@ class Person:
 
     def stroke(self, *places, button="left"):
         """Press at the first place, go through the others, release."""
+        self.settled()
         mouse = self.page.mouse
         mouse.move(*self.at(*places[0]))
         mouse.down(button=button)
@@ -57,9 +60,13 @@ class Person:
         while self.page.text_content("#size-text") != f"{pixels} px":
             self.press("]")
 
+    def cut_off(self):
+        """From now on no request of this tab reaches the server."""
+        self.page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('cut off')); }")
+
     def saved(self):
         """Wait until the server has everything."""
-        self.page.wait_for_timeout(50)
+        self.settled()
         self.page.wait_for_selector('#status[data-kind="good"]')
         assert self.errors == []
 

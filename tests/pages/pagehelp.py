@@ -107,8 +107,8 @@ class Server:
         self._wait()
 
     def stop(self) -> str:
-        """Ctrl-C; returns what else was printed."""
-        self.process.send_signal(signal.SIGINT)
+        """End it as Ctrl-C does, which a process in the background may ignore; returns what else it printed."""
+        self.process.send_signal(signal.SIGTERM)
         return self._wait()
 
     def _wait(self) -> str:
