@@ -123,8 +123,9 @@ def _of_shards(reader: "ShardReader") -> Found:
     for name in ("object", "view"):
         if name in reader.fields:
             facts[f"{name}s"] = len(np.unique(reader.read(name)))
-    fields = {name: {"dtype": dtype, "shape": list(shape)} for name, (dtype, shape) in reader.fields.items()}
-    rows = [[name, dtype, " x ".join(map(str, shape)) or "number"] for name, (dtype, shape) in reader.fields.items()]
+    types = {name: (np.dtype(dtype).name, list(shape)) for name, (dtype, shape) in reader.fields.items()}
+    fields = {name: {"dtype": dtype, "shape": shape} for name, (dtype, shape) in types.items()}
+    rows = [[name, dtype, " x ".join(map(str, shape)) or "one number"] for name, (dtype, shape) in types.items()]
     tables = [
         Table("Rows", ("what", "number"), [[name, f"{count:,}"] for name, count in facts.items()]),
         Table("Fields", ("field", "type", "shape of a row"), rows, numbers=False),

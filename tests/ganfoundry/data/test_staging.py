@@ -1,5 +1,6 @@
 """An export takes the place of the earlier one whole, whatever interrupts it."""
 
+import contextlib
 import os
 
 import pytest
@@ -58,10 +59,8 @@ def test_stopped_at_any_rename_it_is_carried_through(tmp_path, monkeypatch, stop
         rename(source, target)
 
     monkeypatch.setattr(os, "replace", stopping)
-    try:
+    with contextlib.suppress(Stop):
         staging.commit()
-    except Stop:
-        pass
     monkeypatch.setattr(os, "replace", rename)
     if stop == 0:
         assert {name: text for name, text in content(tmp_path / "out").items() if ".new" not in name} == before
