@@ -21,6 +21,7 @@ STAGES = {
     "label-views": ("stages.label_views", "Label parts and keypoints of every multi-view image."),
     "train-inverse-graphics": ("stages.train_inverse_graphics", "Learn image -> textured mesh from the views."),
     "export": ("stages.export", "Write the labelled set in formats others read."),
+    "train-downstream": ("stages.train_downstream", "Train networks on the labelled set; measure them."),
     "report": ("stages.report", "Write one HTML page that shows what the run made."),
     "train-annotator": ("stages.train_annotator", "Train the part, keypoint and pose network on renders."),
     "train-detector": ("stages.train_detector", "Train the filter's Mask R-CNN on rendered scenes."),

@@ -268,6 +268,16 @@ class Detector(Artifact):
     made_by = ("train-detector",)
 
 
+class DownstreamModel(Artifact):
+    """Networks trained on a labelled set: parts.safetensors, perhaps keypoints.safetensors, model.json, report.html."""
+
+    kind = "downstream-model"
+    title = "networks trained on a labelled set"
+    made_by = ("train-downstream",)
+    payload = ("parts.safetensors", "model.json")
+    main = "report.html"
+
+
 A = TypeVar("A", bound=Artifact)
 
 

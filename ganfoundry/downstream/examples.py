@@ -5,6 +5,8 @@ keypoints with a weight: 1 for a visible keypoint of a render, the interpreter's
 synthesised one, 0 where it is hidden or outside.
 """
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +15,8 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ganfoundry.data.integrity import open_hdf5
+from ganfoundry.data.description import SetDescription
+from ganfoundry.data.integrity import h5py, open_hdf5
 from ganfoundry.data.reader import ShardReader
 from ganfoundry.errors import InputError
 from ganfoundry.labels.labelset import kept_rows
@@ -54,6 +57,14 @@ class Examples:
         values = (getattr(self, field.name) for field in fields(self))
         return type(self)(*(None if value is None else value[index] for value in values))
 
+    def confident(self) -> Self:
+        """The same with keypoints that are visible for sure (1) or not (0), split at a weight of one half."""
+        if self.keypoints is None:
+            return self
+        keypoints = self.keypoints.copy()
+        keypoints[..., 2] = keypoints[..., 2] > 0.5
+        return type(self)(self.image, self.label, keypoints)
+
     @classmethod
     def of_renders(cls, renders: Renders, schema: PartSchema, level: str) -> Self:
         """Labels of a level of the schema; the visible keypoints weigh 1."""
@@ -71,6 +82,48 @@ class ExampleSource(Protocol):
     @property
     def has_keypoints(self) -> bool: ...  # noqa: D102
     def rows(self, index: NDArray[np.int64]) -> Examples: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some rows of a source.
+
+    Attributes
+    ----------
+    source : ExampleSource
+    chosen : (n,) int64
+        Rows of the source.
+    """
+
+    source: ExampleSource
+    chosen: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images in pixels."""
+        return self.source.resolution
+
+    @property
+    def has_keypoints(self) -> bool:
+        """Whether there are keypoints."""
+        return self.source.has_keypoints
+
+    def rows(self, index: NDArray[np.int64]) -> Examples:
+        """Pick rows, in the order given."""
+        return self.source.rows(self.chosen[index])
+
+
+def mirror_order(names: Sequence[str]) -> list[int]:
+    """Order of keypoints after a left-right mirror, from their names: "left" and "right" change places.
+
+    A keypoint whose name has no partner keeps its place, as those in the middle do.
+    """
+    swap = {"left": "right", "right": "left"}
+    partner = [re.sub("left|right", lambda found: swap[found[0]], name) for name in names]
+    return [names.index(other) if other in names else row for row, other in enumerate(partner)]
 
 
 class ShardExamples:
@@ -109,6 +162,16 @@ class ShardExamples:
         return Examples(**self._reader.rows(self._rows[index], names))
 
 
+def hdf5_description(file: h5py.File, path: Path) -> SetDescription:
+    """Classes, colours and sources as an exported file states them."""
+    try:
+        table = {name: file.attrs[name] for name in ("level", "generator_sha256", "interpreter_sha256")}
+        table |= {"classes": json.loads(file.attrs["classes"]), "palette": file.attrs["palette"].tolist()}
+        return SetDescription.parse(table | {"keypoints": json.loads(file.attrs["keypoint_names"])})
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} does not say what its labels mean ({error}); export the set again") from None
+
+
 class Hdf5Examples:
     """Images of an exported file that its `keep` does not drop.
 
@@ -133,6 +196,7 @@ class Hdf5Examples:
         self._rows = np.flatnonzero(keep)
         if len(self._rows) == 0:
             raise InputError(f"{path} keeps no image; export a set with a smaller filter fraction")
+        self.description = hdf5_description(self._file, path)
         self.resolution = int(self._file["image"].shape[1])
         self.has_keypoints = "keypoints" in self._file
 
