@@ -13,7 +13,7 @@ from pipeline.executor import make_executor
 from pipeline.graph import Plan, Planner
 from pipeline.printing import print_outcomes, print_plan
 from pipeline.progress import Display
-from pipeline.registry import Registry, current_registry
+from pipeline.registry import Registry, current_registry, known_names
 from pipeline.runner import Outcome, execute
 from pipeline.stage import Stage
 
@@ -84,7 +84,9 @@ def check_tables(registry: Registry, common: Common) -> None:
 
 def new_planner(common: Common) -> Planner:
     """Planner of the run that the common options describe."""
-    return Planner(common.folder, common.tables, os.environ, common.file, order=common.run.stages)
+    return Planner(
+        common.folder, common.tables, os.environ, common.file, order=common.run.stages, known=known_names() or ()
+    )
 
 
 def plan_chain(stages: Sequence[Stage], common: Common) -> list[Plan]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from pipeline.page import open_page, page_options
 from pipeline.progress import Display
 from pipeline.stage import Stage
 from pipeline.values import metavar, shown
+
+if TYPE_CHECKING:
+    from pipeline.graph import Planner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,15 +131,12 @@ class StageCommand(click.Command):
         )
 
     def _callback(self, **options: Any) -> None:
-        from pipeline.graph import Planner
         from pipeline.printing import print_outcome, print_plan
         from pipeline.registry import known_names
         from pipeline.runner import execute
 
         common = read_common(options, known_names())
-        planner = Planner(
-            common.folder, common.tables, os.environ, common.file, order=_order(common.run.stages, self.stage.name)
-        )
+        planner = self.planner(common)
         display = Display(quiet=common.quiet)
         if options.get("opened"):
             open_page(self.stage, planner, options)
@@ -160,6 +160,15 @@ class StageCommand(click.Command):
             print_outcome(outcome)
         if options.get("serve"):
             open_page(self.stage, planner, options)
+
+    def planner(self, common: Common) -> "Planner":
+        """Planner of the run that the common options describe."""
+        from pipeline.graph import Planner
+        from pipeline.registry import known_names
+
+        order = _order(common.run.stages, self.stage.name)
+        known = known_names() or ()
+        return Planner(common.folder, common.tables, os.environ, common.file, order=order, known=known)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the manual page."""

@@ -222,6 +222,12 @@ def variable_prefix(stage: str) -> str:
     return f"{ENVIRONMENT_PREFIX}{stage.upper().replace('-', '_')}_"
 
 
+def own_variables(environ: Mapping[str, str], stage: str, stages: Collection[str]) -> dict[str, str]:
+    """Environment without the variables of stages whose names go on from this one's: export-labels from export."""
+    longer = tuple(variable_prefix(name) for name in stages if name.startswith(f"{stage}-"))
+    return {name: value for name, value in environ.items() if not (longer and name.startswith(longer))}
+
+
 def check_environment(environ: Mapping[str, str], stages: Collection[str]) -> None:
     """Refuse a variable with our prefix that belongs to no stage.
 

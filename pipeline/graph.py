@@ -4,14 +4,14 @@ A chain is planned before its first stage starts: the fingerprint of what a stag
 the plan of every later stage is exact too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import manifest
 from pipeline.artifacts import Artifact
-from pipeline.config import Parameter, Setting, build, resolve_settings
+from pipeline.config import Parameter, Setting, build, own_variables, resolve_settings
 from pipeline.errors import UserError
 from pipeline.stage import Input, Stage
 from pipeline.values import shown, to_json
@@ -89,6 +89,8 @@ class Planner:
         Name of the configuration file, for messages.
     order
         Names of the chain's stages; the nearest stage before wins when two have made the same kind.
+    known
+        Names of all stages, to tell apart the variables of stages whose names begin alike.
     """
 
     folder: Path
@@ -96,6 +98,7 @@ class Planner:
     environ: Mapping[str, str] = field(default_factory=dict)
     file: str = "the TOML table"
     order: Sequence[str] = ()
+    known: Collection[str] = ()
     planned: dict[str, Plan] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
 
@@ -139,7 +142,8 @@ class Planner:
         """
         keys = [*stage.parameters, *(_input_parameter(item) for item in stage.inputs)]
         table = self.tables.get(stage.name, {})
-        return resolve_settings(keys, table, self.environ, options, stage=stage.name, file=self.file)
+        environ = own_variables(self.environ, stage.name, self.known)
+        return resolve_settings(keys, table, environ, options, stage=stage.name, file=self.file)
 
     def source(self, stage: Stage, item: Input, setting: Setting) -> Source:
         """Where an input of a stage comes from: the named path, a stage before, the run folder.

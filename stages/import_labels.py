@@ -10,7 +10,6 @@ writes that page to import-labels-check in the run's folder, changes nothing els
 errors. With --extend the samples of --labels stay and the new ones are added to them.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -233,14 +232,11 @@ class ImportCommand(StageCommand):
 
     def _check(self, options: Mapping[str, Any]) -> None:
         """Check without touching the stage's folder."""
-        from pipeline.graph import Planner
         from pipeline.registry import known_names
 
         common = read_common(options, known_names())
-        chain = common.run.stages
-        order = chain if self.stage.name in chain else (*chain, self.stage.name)
-        planner = Planner(common.folder, common.tables, os.environ, common.file, order=order)
-        plan = planner.plan(self.stage, options, force=True)  # edits in the stage's folder are none of its business
+        # Forced: edits by hand in the stage's folder do not matter to a check.
+        plan = self.planner(common).plan(self.stage, options, force=True)
         inputs = {
             item.name: None if (path := plan.sources[item.name].path) is None else item.artifact.open(path)
             for item in self.stage.inputs
@@ -255,5 +251,6 @@ command = ImportCommand(
         Config,
         run,
         example="python cli.py import-labels --run demo --annotations outputs/demo/export-labels/annotate",
+        keeps_earlier=True,
     )
 )

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from cli import STAGES, cli
 from pipeline.artifacts import artifact_kinds
 from pipeline.command import StageCommand
-from pipeline.config import parameters, variable_prefix
+from pipeline.config import own_variables, parameters, variable_prefix
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
@@ -106,10 +106,13 @@ def test_every_shipped_configuration_is_valid(path: Path) -> None:
         assert set(tables[name]) <= known
 
 
-def test_no_stages_variables_begin_like_anothers() -> None:
-    prefixes = [variable_prefix(name) for name in STAGES]
-    for one in prefixes:
-        assert [other for other in prefixes if other.startswith(one)] == [one]
+def test_every_variable_belongs_to_one_setting() -> None:
+    """Also where a stage's name goes on from another's (export, export-labels): the longer name owns the variable."""
+    for name, command in stages().items():
+        for key in (*command.stage.parameters, *command.stage.inputs):
+            variable = f"{command.stage.prefix}{key.name.upper()}"
+            alike = [stage for stage in STAGES if variable.startswith(variable_prefix(stage))]
+            assert [stage for stage in alike if own_variables({variable: ""}, stage, STAGES)] == [name]
 
 
 def test_exit_codes_of_the_real_command() -> None:

@@ -164,6 +164,17 @@ def test_check_only_touches_nothing_and_tells_by_its_exit_code(capsys: pytest.Ca
     np.testing.assert_array_equal(imported().masks, LabelSet.load("labels").masks)
 
 
+def test_a_refused_import_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = exported()
+    assert call("import-labels", "--annotations", str(folder)) == 0
+    before = imported()
+    file = folder / "sample-1.json"
+    file.write_text(file.read_text().replace('"mid"', '"mild"'))
+    assert "unknown-class" in refused(capsys, "import-labels", "--annotations", str(folder))
+    np.testing.assert_array_equal(imported().masks, before.masks)
+    assert "unfinished" in refused(capsys, "train-interpreter", "--labels", "outputs/default/import-labels")
+
+
 def test_another_size_is_refused_or_resized(capsys: pytest.CaptureFixture[str]) -> None:
     folder = exported("--format", "npy")
     for file in (folder / "masks").iterdir():
