@@ -1,8 +1,8 @@
 """Exact coverage at silhouettes, in plain PyTorch.
 
 An edge of the mesh is a silhouette where all its drawn faces lie on the same side of it in the image. Such edges are
-cut at the borders of the pixels; each piece whose middle no nearer face hides changes what its pixel shows: the surface
-in front gains a share w of the pixel, what lies right behind the edge loses it.
+cut at the borders of the pixels; each piece beside whose middle no nearer face lies changes what its pixel shows: the
+surface inside the edge gains a share w of the pixel, what lies right outside loses it.
 
 Value. A pixel shows what lies at its centre c, times one. Of the area that a boundary piece pq bounds, the pixel has
 the triangle c p q; its centre stands for the wedge of the pixel between the rays cp and cq. So w is the signed area of
@@ -20,8 +20,8 @@ from ganfoundry.render.fragments import FragmentList
 from ganfoundry.render.reference import CHUNK, cross, drawn, gather_faces, perspective, screen_weights
 from ganfoundry.render.topology import Topology
 
-TOUCH = 1e-6
-"""Pixels; a face this near to a point covers it."""
+OUTSIDE = 1e-5
+"""Pixels outside an edge where the surface behind it is looked for."""
 SAME_DEPTH = 1e-6
 """Relative; faces this near to each other in depth touch, and the one with the lower index is in front."""
 
@@ -104,10 +104,8 @@ def _cut(start: Tensor, step: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor
 
 
 @torch.no_grad()
-def first_hit(
-    points: Tensor, topology: Topology, image: Tensor, xy: Tensor, edge: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Nearest face over image points (S, 2) that does not touch an edge (S,): depth (S,), face (S,), weights (S, 3).
+def first_hit(points: Tensor, topology: Topology, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Nearest face over image points (S, 2): depth (S,), face (S,), weights (S, 3).
 
     Depth is infinite and the face -1 where there is none.
     """
@@ -120,10 +118,7 @@ def first_hit(
     for rows in torch.arange(len(xy), device=xy.device).split(max(1, CHUNK // triangles.shape[1])):
         around = triangles[image[rows]]  # (s, F, 3, 3)
         w = screen_weights(around, xy[rows, None])
-        sides = (around[..., [1, 2, 0], :2] - around[..., [2, 0, 1], :2]).abs().sum(-1)
-        area = cross(around[..., 1, :2] - around[..., 0, :2], around[..., 2, :2] - around[..., 0, :2]).abs()
-        own = (topology.face_edges[image[rows] if len(topology.faces) > 1 else 0] == edge[rows, None, None]).any(-1)
-        covers = (w * area[..., None] >= -TOUCH * sides).all(-1) & drawn(around) & ~own
+        covers = (w >= 0.0).all(-1) & drawn(around)
         z = torch.where(covers, perspective(w, around[..., 2])[1], torch.inf)
         depth[rows], nearest = z.min(1)
         face[rows] = torch.where(depth[rows] < torch.inf, nearest, -1)
@@ -153,7 +148,9 @@ def border_fragments(points: Tensor, topology: Topology, size: int) -> FragmentL
     t = 0.5 * (t0 + t1)
     inverse = (1.0 - t) / a[:, 2] + t / b[:, 2]
     middle = torch.lerp(a, b, t[:, None])[:, :2]
-    depth, behind, behind_weights = first_hit(exact, topology, image, middle, edge)
+    along = (b - a)[:, :2]
+    outward = torch.stack([along[:, 1], -along[:, 0]], -1) * (side / along.norm(dim=-1))[:, None]
+    depth, behind, behind_weights = first_hit(exact, topology, image, middle + OUTSIDE * outward)
     # The face of the edge is hidden by what is nearer, and by what touches it and has a lower index.
     gap = (depth * inverse - 1.0) / SAME_DEPTH
     seen = (gap > 1.0) | ((gap >= -1.0) & (behind > face))

@@ -76,15 +76,12 @@ def _topology_arrays(topology: Topology) -> tuple[Any, Any, Any]:
 
 def _borders(screen: Any, topology: Topology, pieces: _Pieces, owner: Any, size: int, lists: list[Any]) -> Any:
     """Write the border fragments to the lists; the piece that each comes from, see `kernels.border_fragments`."""
-    faces, edges, face_edges = _topology_arrays(topology)
+    faces, edges, _ = _topology_arrays(topology)
     room = len(pieces.image)
     inverse, hit, source = np.empty(room), np.empty(room, np.int32), np.empty(2 * room, np.int32)
     head, link = _scratch(size, size, dtype="int32"), np.empty(room, np.int32)
     blocks = _scratch(size // 4 + 2, size // 4 + 2, dtype="int32")
-    kernels.hits(
-        screen, faces, face_edges, size, pieces.image, pieces.edge, pieces.pixel, pieces.middle,
-        head, link, blocks, inverse, hit,
-    )  # fmt: skip
+    kernels.hits(screen, faces, size, pieces.image, pieces.pixel, pieces.middle, head, link, blocks, inverse, hit)
     used = kernels.border_fragments(
         screen, faces, edges, pieces.image, pieces.edge, pieces.pixel, pieces.along, pieces.middle,
         pieces.share, owner, inverse, hit, *lists, source,
@@ -93,11 +90,11 @@ def _borders(screen: Any, topology: Topology, pieces: _Pieces, owner: Any, size:
 
 
 class _Surface(torch.autograd.Function):
-    """Fragments, depth, faces and halo of points."""
+    """Fragments, depth, faces and halo of points; appends the number of fragments at pixel centres to `counts`."""
 
     @staticmethod
     def forward(
-        ctx: Any, points: Tensor, topology: Topology, size: int, silhouette: str, reach: float
+        ctx: Any, points: Tensor, topology: Topology, size: int, silhouette: str, reach: float, counts: list[int]
     ) -> tuple[Tensor, ...]:
         faces, edges, face_edges = _topology_arrays(topology)
         p = _array(points)
@@ -114,12 +111,12 @@ class _Surface(torch.autograd.Function):
             pieces, owner = _cut(screen, topology, sides, size)
             extra = 2 * len(pieces.image)
         depth = np.zeros((n, size, size), dtype)
-        centre_lists = _lists(count, dtype)
-        kernels.centres(screen, faces, face_map, *centre_lists[:4], depth)
+        lists = _lists(count + extra, dtype)
+        kernels.centres(screen, faces, face_map, *lists[:4], depth)
         if silhouette == "margin":
             layer = np.empty((n, size, size), np.int32)
             extra = kernels_soft.margins(screen, faces, depth, reach, layer, room)
-        lists = [np.concatenate([x, y]) for x, y in zip(centre_lists, _lists(extra, dtype), strict=True)]
+            lists = [np.concatenate([x, y]) for x, y in zip(lists, _lists(extra, dtype), strict=True)]
         tail = [x[count:] for x in lists]
         source = under = nearest = None
         halo = np.zeros((0, size, size), dtype)
@@ -136,6 +133,7 @@ class _Surface(torch.autograd.Function):
         out = tuple(torch.from_numpy(x) for x in (*lists, depth, face_map, halo))
         ctx.mark_non_differentiable(*out[:3], out[6])
         ctx.set_materialize_grads(False)
+        counts.append(count)
         return out
 
     @staticmethod
@@ -162,7 +160,7 @@ class _Surface(torch.autograd.Function):
             kernels_soft.margins_backward(screen, faces, size, reach, count, *lists, under, weights, of_weight, out)
         if nearest is not None and grads[7] is not None:
             kernels_soft.fade_backward(screen, edges, nearest, reach, halo, _array(grads[7]), out)
-        return torch.from_numpy(out), None, None, None, None
+        return torch.from_numpy(out), None, None, None, None, None
 
 
 def _lists(count: int, dtype: Any) -> list[Any]:
@@ -172,9 +170,9 @@ def _lists(count: int, dtype: Any) -> list[Any]:
 
 def surface(points: Tensor, topology: Topology, size: int, silhouette: str, reach: float) -> Surface:
     """Fragments of points (N, V, 3), float32 or float64, in one of the silhouette modes."""
-    *lists, depth, face, halo = _Surface.apply(points, topology, size, silhouette, float(reach))
-    num_centres = int((face >= 0).sum())
-    return Surface(FragmentList(*lists, num_centres), depth, face, halo if len(halo) else None)
+    counts: list[int] = []
+    *lists, depth, face, halo = _Surface.apply(points, topology, size, silhouette, float(reach), counts)
+    return Surface(FragmentList(*lists, counts[0]), depth, face, halo if len(halo) else None)
 
 
 class _Shade(torch.autograd.Function):

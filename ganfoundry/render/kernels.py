@@ -11,7 +11,7 @@ import math
 import numba
 import numpy as np
 
-from ganfoundry.render.edges_reference import SAME_DEPTH, TOUCH
+from ganfoundry.render.edges_reference import OUTSIDE, SAME_DEPTH
 
 kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
 
@@ -110,8 +110,9 @@ def visible(screen, faces, face_edges, face_map, inverse, blocks, sides):  # typ
     for n in range(screen.shape[0]):
         m = n if faces.shape[0] > 1 else 0
         points, corners, own_edges, beside = screen[n], faces[m], face_edges[m], sides[n]
+        nearest = face_map[n]
         inverse[:] = 0.0
-        face_map[n] = -1
+        nearest[:] = -1
         facing = 0.0
         for f in range(corners.shape[0]):
             a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
@@ -165,24 +166,23 @@ def visible(screen, faces, face_edges, face_map, inverse, blocks, sides):  # typ
             # Tolerant, so that no centre falls between neighbours by rounding.
             least = -1e-12 * (area + abs(ax) + abs(ay))
             for y in range(y_first, y_last + 1):
-                near_row, face_row = inverse[y], face_map[n, y]
                 xa, xb, xc = ax - (x_first + 0.5), bx - (x_first + 0.5), cx - (x_first + 0.5)
                 ya, yb, yc = ay - (y + 0.5), by - (y + 0.5), cy - (y + 0.5)
                 ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
                 here = (ea * ia + eb * ib + ec * ic) * over
                 for x in range(x_first, x_last + 1):
-                    at = np.uintp(x)
                     # Without branches: which pixels are inside cannot be foreseen.
-                    won = (ea >= least) & (eb >= least) & (ec >= least) & (here > near_row[at])
-                    near_row[at] = here if won else near_row[at]
-                    face_row[at] = f if won else face_row[at]
+                    i, j = np.uintp(y), np.uintp(x)
+                    won = (ea >= least) & (eb >= least) & (ec >= least) & (here > inverse[i, j])
+                    inverse[i, j] = here if won else inverse[i, j]
+                    nearest[i, j] = f if won else nearest[i, j]
                     ea += step_a
                     eb += step_b
                     ec += step_c
                     here += step
         for y in range(size):
             for x in range(size):
-                count += face_map[n, y, x] >= 0
+                count += nearest[np.uintp(y), np.uintp(x)] >= 0
     return count
 
 
@@ -315,8 +315,8 @@ def _share(px, py, qx, qy):  # type: ignore[no-untyped-def]
 def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along, middle, normal, share):  # type: ignore[no-untyped-def]
     """Cut the silhouettes at the borders of the pixels; return the number of pieces S, image by image.
 
-    Fills image, edge, pixel (S,), the middle's parameter on the edge (S,), middle (S, 3) with 1 / depth last, the
-    outward normal as long as the piece (S, 2), and the share of the pixel (S,).
+    Fills image, edge, pixel (S,), the middle's parameter on the edge (S,), a point right outside the middle and the
+    edge's 1 / depth there (S, 3), the outward normal as long as the piece (S, 2), and the share of the pixel (S,).
     """
     s = 0
     for n in range(screen.shape[0]):
@@ -337,6 +337,7 @@ def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along
             if not first < last:
                 continue
             side = 1.0 if sides[n, e] == LEFT else -1.0
+            out = OUTSIDE * side / math.sqrt(dx * dx + dy * dy)
             # The next line of pixel borders that the edge meets, in x and in y.
             x, y = ax + first * dx, ay + first * dy
             line_x = math.floor(x) + 1.0 if dx > 0.0 else math.ceil(x) - 1.0
@@ -357,7 +358,11 @@ def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along
                     py = min(max(math.floor(my), 0.0), size - 1.0)
                     piece_image[s], piece_edge[s], pixel[s] = n, e, int(py) * size + int(px)
                     along[s] = half
-                    middle[s, 0], middle[s, 1], middle[s, 2] = mx, my, (1.0 - half) * ia + half * ib
+                    middle[s, 0], middle[s, 1], middle[s, 2] = (
+                        mx + out * dy,
+                        my - out * dx,
+                        (1.0 - half) * ia + half * ib,
+                    )
                     normal[s, 0], normal[s, 1] = side * (end - t) * dy, -side * (end - t) * dx
                     cx, cy = ax - px - 0.5, ay - py - 0.5
                     share[s] = side * _share(cx + t * dx, cy + t * dy, cx + end * dx, cy + end * dy)
@@ -367,10 +372,10 @@ def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along
 
 
 @kernel
-def hits(screen, faces, face_edges, size, piece_image, piece_edge, pixel, middle, head, link, blocks, inverse, hit):  # type: ignore[no-untyped-def]
-    """Fill 1 / depth (S,) and index (S,) of the nearest face over each middle that the edge is not part of, 0 and -1.
+def hits(screen, faces, size, piece_image, pixel, middle, head, link, blocks, inverse, hit):  # type: ignore[no-untyped-def]
+    """Fill 1 / depth (S,) and index (S,) of the nearest face over each piece's outside point, 0 and -1 for none.
 
-    head (size, size) and link (S,) are room for lists of the pieces in each pixel; blocks (size / 4 + 2 twice) for how
+    head (size, size) and link (S,) are room for lists of the points in each pixel; blocks (size / 4 + 2 twice) for how
     many pieces lie in the blocks of 4 x 4 pixels above and left of each.
     """
     inverse[:] = 0.0
@@ -378,11 +383,12 @@ def hits(screen, faces, face_edges, size, piece_image, piece_edge, pixel, middle
     s = 0
     for n in range(screen.shape[0]):
         m = n if faces.shape[0] > 1 else 0
-        points, corners, own_edges = screen[n], faces[m], face_edges[m]
+        points, corners = screen[n], faces[m]
         head[:] = -1
         blocks[:] = 0
         while s < piece_image.shape[0] and piece_image[s] == n:
-            y, x = pixel[s] // size, pixel[s] % size
+            y = int(min(max(middle[s, 1], 0.0), size - 1.0))
+            x = int(min(max(middle[s, 0], 0.0), size - 1.0))
             link[s] = head[y, x]
             head[y, x] = s
             blocks[(y >> 2) + 1, (x >> 2) + 1] += 1
@@ -396,10 +402,10 @@ def hits(screen, faces, face_edges, size, piece_image, piece_edge, pixel, middle
             if ia == 0.0 or ib == 0.0 or ic == 0.0:
                 continue
             ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
-            x_first = int(min(max(0.0, min(ax, bx, cx) - TOUCH), size - 1.0))
-            x_last = int(max(min(size - 1.0, max(ax, bx, cx) + TOUCH), 0.0))
-            y_first = int(min(max(0.0, min(ay, by, cy) - TOUCH), size - 1.0))
-            y_last = int(max(min(size - 1.0, max(ay, by, cy) + TOUCH), 0.0))
+            x_first = int(min(max(0.0, min(ax, bx, cx)), size - 1.0))
+            x_last = int(max(min(size - 1.0, max(ax, bx, cx)), 0.0))
+            y_first = int(min(max(0.0, min(ay, by, cy)), size - 1.0))
+            y_last = int(max(min(size - 1.0, max(ay, by, cy)), 0.0))
             left, right = np.uintp(x_first >> 2), np.uintp((x_last >> 2) + 1)
             top, bottom = np.uintp(y_first >> 2), np.uintp((y_last >> 2) + 1)
             if blocks[bottom, right] - blocks[bottom, left] - blocks[top, right] + blocks[top, left] == 0:
@@ -408,23 +414,16 @@ def hits(screen, faces, face_edges, size, piece_image, piece_edge, pixel, middle
                 for x in range(x_first, x_last + 1):
                     k = head[np.uintp(y), np.uintp(x)]
                     while k >= 0:
-                        e = piece_edge[k]
-                        if own_edges[f, 0] != e and own_edges[f, 1] != e and own_edges[f, 2] != e:
-                            xa, ya = ax - middle[k, 0], ay - middle[k, 1]
-                            xb, yb = bx - middle[k, 0], by - middle[k, 1]
-                            xc, yc = cx - middle[k, 0], cy - middle[k, 1]
-                            ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
-                            area = ea + eb + ec
-                            turn = 1.0 if area > 0.0 else -1.0
-                            if (
-                                area != 0.0
-                                and ea * turn >= -TOUCH * (abs(bx - cx) + abs(by - cy))
-                                and eb * turn >= -TOUCH * (abs(cx - ax) + abs(cy - ay))
-                                and ec * turn >= -TOUCH * (abs(ax - bx) + abs(ay - by))
-                            ):
-                                near_here = (ea * ia + eb * ib + ec * ic) / area
-                                if near_here > inverse[k]:
-                                    inverse[k], hit[k] = near_here, f
+                        xa, ya = ax - middle[k, 0], ay - middle[k, 1]
+                        xb, yb = bx - middle[k, 0], by - middle[k, 1]
+                        xc, yc = cx - middle[k, 0], cy - middle[k, 1]
+                        ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+                        area = ea + eb + ec
+                        turn = 1.0 if area > 0.0 else -1.0
+                        if area != 0.0 and ea * turn >= 0.0 and eb * turn >= 0.0 and ec * turn >= 0.0:
+                            near_here = (ea * ia + eb * ib + ec * ic) / area
+                            if near_here > inverse[k]:
+                                inverse[k], hit[k] = near_here, f
                         k = link[k]
 
 

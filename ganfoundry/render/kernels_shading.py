@@ -29,17 +29,17 @@ def shade(
         w0, w1, w2 = barycentric[k, 0], barycentric[k, 1], barycentric[k, 2]
         mask[np.uintp(n), np.uintp(p)] += w
         if num_attributes:
-            values, corners = attributes[n if attributes.shape[0] > 1 else 0], faces[n if faces.shape[0] > 1 else 0]
-            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+            i, m = np.uintp(n if attributes.shape[0] > 1 else 0), np.uintp(n if faces.shape[0] > 1 else 0)
+            a, b, c = np.uintp(faces[m, f, 0]), np.uintp(faces[m, f, 1]), np.uintp(faces[m, f, 2])
             for j in range(num_attributes):
                 u = np.uintp(j)
                 here = np.uintp((n * num_attributes + j) * pixels + p)
-                seen[here] += w * (w0 * values[a, u] + w1 * values[b, u] + w2 * values[c, u])
+                seen[here] += w * (w0 * attributes[i, a, u] + w1 * attributes[i, b, u] + w2 * attributes[i, c, u])
         if num_channels:
-            places, corners = uv[n if uv.shape[0] > 1 else 0], uv_faces[n if uv_faces.shape[0] > 1 else 0]
-            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
-            x = (w0 * places[a, 0] + w1 * places[b, 0] + w2 * places[c, 0]) * wide - half
-            y = (w0 * places[a, 1] + w1 * places[b, 1] + w2 * places[c, 1]) * high - half
+            v, m = np.uintp(n if uv.shape[0] > 1 else 0), np.uintp(n if uv_faces.shape[0] > 1 else 0)
+            a, b, c = np.uintp(uv_faces[m, f, 0]), np.uintp(uv_faces[m, f, 1]), np.uintp(uv_faces[m, f, 2])
+            x = (w0 * uv[v, a, 0] + w1 * uv[v, b, 0] + w2 * uv[v, c, 0]) * wide - half
+            y = (w0 * uv[v, a, 1] + w1 * uv[v, b, 1] + w2 * uv[v, c, 1]) * high - half
             x, y = (x if wrap else min(max(x, zero), right)), min(max(y, zero), bottom)
             left, top = np.floor(x), min(np.floor(y), max(bottom - one, zero))
             if not wrap:
@@ -48,8 +48,8 @@ def shade(
             column = np.int64(left) % width
             w00, w01 = w * (one - fy) * (one - fx), w * (one - fy) * fx
             w10, w11 = w * fy * (one - fx), w * fy * fx
-            i = n if num_textures > 1 else 0
-            texel = (i * num_channels * height + np.int64(top)) * width + column
+            own = n if num_textures > 1 else 0
+            texel = (own * num_channels * height + np.int64(top)) * width + column
             to_right = 1 if column + 1 < width else 1 - width
             down = width if height > 1 else 0
             for j in range(num_channels):
@@ -83,12 +83,12 @@ def shade_backward(
         of_weight = grad_mask[np.uintp(n), np.uintp(p)]
         g0 = g1 = g2 = zero
         if num_attributes:
-            values, corners = attributes[n if attributes.shape[0] > 1 else 0], faces[n if faces.shape[0] > 1 else 0]
-            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+            i, m = np.uintp(n if attributes.shape[0] > 1 else 0), np.uintp(n if faces.shape[0] > 1 else 0)
+            a, b, c = np.uintp(faces[m, f, 0]), np.uintp(faces[m, f, 1]), np.uintp(faces[m, f, 2])
             for j in range(num_attributes):
                 u = np.uintp(j)
                 grad = grad_seen[np.uintp((n * num_attributes + j) * pixels + p)]
-                v0, v1, v2 = grad * values[a, u], grad * values[b, u], grad * values[c, u]
+                v0, v1, v2 = grad * attributes[i, a, u], grad * attributes[i, b, u], grad * attributes[i, c, u]
                 of_weight += w0 * v0 + w1 * v1 + w2 * v2
                 g0, g1, g2 = g0 + w * v0, g1 + w * v1, g2 + w * v2
                 if of_attributes:
@@ -96,10 +96,10 @@ def shade_backward(
                     grad_attributes[n, b, u] += grad * w * w1
                     grad_attributes[n, c, u] += grad * w * w2
         if num_channels:
-            places, corners = uv[n if uv.shape[0] > 1 else 0], uv_faces[n if uv_faces.shape[0] > 1 else 0]
-            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
-            ua, ub, uc = places[a, 0] * wide, places[b, 0] * wide, places[c, 0] * wide
-            va, vb, vc = places[a, 1] * high, places[b, 1] * high, places[c, 1] * high
+            v, m = np.uintp(n if uv.shape[0] > 1 else 0), np.uintp(n if uv_faces.shape[0] > 1 else 0)
+            a, b, c = np.uintp(uv_faces[m, f, 0]), np.uintp(uv_faces[m, f, 1]), np.uintp(uv_faces[m, f, 2])
+            ua, ub, uc = uv[v, a, 0] * wide, uv[v, b, 0] * wide, uv[v, c, 0] * wide
+            va, vb, vc = uv[v, a, 1] * high, uv[v, b, 1] * high, uv[v, c, 1] * high
             x, y = w0 * ua + w1 * ub + w2 * uc - half, w0 * va + w1 * vb + w2 * vc - half
             # The border is repeated outside: no derivative there.
             free_x, free_y = wrap or zero <= x <= right, zero <= y <= bottom
@@ -110,9 +110,9 @@ def shade_backward(
             fx, fy = x - left, y - top
             column = np.int64(left) % width
             w00, w01, w10, w11 = (one - fy) * (one - fx), (one - fy) * fx, fy * (one - fx), fy * fx
-            i = n if num_textures > 1 else 0
-            texel = (i * num_channels * height + np.int64(top)) * width + column
-            into = texel + (n - i) * num_channels * height * width
+            own = n if num_textures > 1 else 0
+            texel = (own * num_channels * height + np.int64(top)) * width + column
+            into = texel + (n - own) * num_channels * height * width
             to_right = 1 if column + 1 < width else 1 - width
             down = width if height > 1 else 0
             gx = gy = zero
