@@ -35,7 +35,7 @@ class Rendering:
     face : Tensor, int32 (N, size, size)
         Index of the face at the pixel centres, -1 where there is none.
     fragments : FragmentList
-        All of it before it was summed up; `interpolate` reads more off it.
+        All of it before it was summed up; `ganfoundry.render.maps` reads more off it.
     """
 
     mask: Tensor
