@@ -1,10 +1,10 @@
 """What each choice in the Style Interpreter is worth, on cars-64 and its 16 labelled samples.
 
-    python -m benchmarks.interpreter_ablation [--rows default soft-vote ...] [--samples 200] [--seeds 3] [--cap 8000]
+    python -m benchmarks.interpreter_ablation [--rows default hard-vote ...] [--samples 200] [--seeds 3] [--cap 8000]
 
-Every row trains on annotations/cars/labels and labels samples that training did not see. Nobody knows the true labels of
-a generated image: the labels of the annotator network, trained on renders, stand for them (the 16 training labels are of
-the same kind). So a row's figures are agreement with that network, and compare with each other only.
+Every row trains on annotations/cars/labels and labels samples that training did not see. Nobody knows the true labels
+of a generated image: the labels of the annotator network, trained on renders, stand for them (the 16 training labels
+are of the same kind). So a row's figures are agreement with that network, and compare with each other only.
 
 mIoU is over 12 classes, in per cent; PCK the share of visible keypoints within 5 or 10 % of the object's longer side;
 AUROC of the visibility; seconds of training. The presets `paper` and `released-code` stop by their own rule, or after
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ FIRST_SEED = 5_000  # of the unseen samples
 FIGURES = ("miou", "pck_5", "pck_10", "visibility_auroc", "seconds")
 
 
-def trained(preset: Preset, **changes: object) -> Preset:
+def trained(preset: Preset, **changes: Any) -> Preset:
     """Return a preset with changes of its training."""
     return replace(preset, training=replace(preset.training, **changes))
 

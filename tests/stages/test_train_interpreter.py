@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from ganfoundry.errors import InputError
 from ganfoundry.labels.interpreter import StyleInterpreter
+from ganfoundry.labels.labelset import LabelSet
 from pipeline.artifacts import Gan, Interpreter, Labels, Writer
 from pipeline.errors import UserError
 from tests.stages.labelhelp import shades_gan, shades_interpreter, shades_labels
@@ -105,3 +107,58 @@ def test_a_pixel_retouched_in_a_picture_is_no_reason_to_refuse(tmp_path: Path, g
 def test_unknown_names_are_refused(tmp_path: Path, gan: Gan, labels: Labels, options: dict, sentence: str) -> None:
     with pytest.raises((UserError, InputError), match=sentence):
         shades_interpreter(tmp_path, gan, labels, **options)
+
+
+@pytest.fixture
+def with_keypoints(tmp_path: Path, labels: Labels) -> Labels:
+    """The same labels with two keypoints: the brightest pixel, and one that is hidden in half of the images."""
+    given = LabelSet.load(labels.path)
+    brightest = [np.unravel_index(image.sum(2).argmax(), image.shape[:2]) for image in given.images]
+    keypoints = np.array([[[x + 0.5, y + 0.5, 2], [4, 9, 1 + index % 2]] for index, (y, x) in enumerate(brightest)])
+    schema = replace(given.schema, keypoints=("brightest", "blinking"))
+    weights = np.array([1, 1, 1, 1, 0.5, 0.25], np.float32)
+    replace(given, schema=schema, keypoints=keypoints.astype(np.float32), weights=weights).save(tmp_path / "points")
+    return Labels(tmp_path / "points")
+
+
+def test_keypoints_are_learnt_measured_and_drawn(tmp_path: Path, gan: Gan, with_keypoints: Labels) -> None:
+    out = shades_interpreter(tmp_path / "out", gan, with_keypoints, steps=20, folds=2)
+    assert {"training_pck_5", "training_pck_10", "held_out_pck_5", "held_out_visibility_auroc"} <= set(out.figures)
+    table = json.loads((out.path / "interpreter.json").read_text("utf-8"))
+    assert table["keypoints"] == ["brightest", "blinking"]
+    config = StyleInterpreter.load(out.path / "interpreter.safetensors").config
+    assert config.num_keypoints == 2
+    assert config.visibility[0] > 0
+    none = shades_interpreter(tmp_path / "none", gan, with_keypoints, steps=2, folds=0, keypoints=False)
+    assert StyleInterpreter.load(none.path / "interpreter.safetensors").config.num_keypoints == 0
+    assert json.loads((none.path / "interpreter.json").read_text("utf-8"))["keypoints"] == []
+
+
+def test_weights_of_samples_reach_the_training(tmp_path: Path, gan: Gan, with_keypoints: Labels) -> None:
+    given = LabelSet.load(with_keypoints.path)
+    assert given.weights is not None
+    replace(given, weights=None).save(tmp_path / "even")
+    files = [
+        shades_interpreter(tmp_path / name, gan, source, steps=3, folds=0).path / "interpreter.safetensors"
+        for name, source in (("weighted", with_keypoints), ("not", Labels(tmp_path / "even")))
+    ]
+    assert files[0].read_bytes() != files[1].read_bytes()
+
+
+@pytest.mark.parametrize("preset", ["paper", "released-code"])
+def test_presets(tmp_path: Path, gan: Gan, labels: Labels, preset: str) -> None:
+    """Published presets train as they are, here in few steps, and say in the file what synthesize should do."""
+    own = {key: None for key in ("members", "learning_rate", "dropout")}
+    shades_interpreter(tmp_path, gan, labels, preset=preset, steps=4, folds=0, **{**own, "hidden": ()})
+    config = StyleInterpreter.load(tmp_path / "interpreter.safetensors").config
+    table = json.loads((tmp_path / "interpreter.json").read_text("utf-8"))
+    released = preset == "released-code"
+    assert config.preset == table["preset"] == preset
+    assert config.filter_rule == table["filter_rule"] == ("released-code" if released else "most-uncertain")
+    assert config.image_score == table["image_score"] == ("top-tenth" if released else "mean")
+    assert (config.members, config.hidden, config.voting) == (10, (128, 32), "majority")
+    assert table["layers"] == (
+        [f"b{r}.conv1{raw}" for r in (4, 8, 16) for raw in ("", ":raw")]
+        if released
+        else ["b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1"]
+    )
