@@ -86,6 +86,7 @@ def test_every_format_is_written_and_read_by_its_name(tmp_path):
         assert_same(found, image)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools and NumPy 2
 @pytest.mark.parametrize("areas", ["polygons", "masks"])
 @given(image=annotated())
 @settings(max_examples=25, deadline=None)
@@ -109,7 +110,7 @@ def test_pycocotools_reads_our_coco_and_sees_the_same(areas, image):
 
 
 def test_labelmes_own_rasteriser_is_at_most_a_pixel_wider():
-    """labelme fills with Pillow and draws the outline too (utils.shape_to_mask): parts grow, by half a pixel's width."""
+    """labelme fills with Pillow and draws the outline too (utils.shape_to_mask), so its parts grow a little."""
     mask = shapes() == 1
     canvas = Image.new("1", mask.shape[::-1])
     for polygon in trace(mask):
