@@ -7,17 +7,18 @@ fingerprint changes, later stages run again, and the stage itself refuses to ove
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline import manifest
 from pipeline.config import Setting
 from pipeline.errors import UserError
-from pipeline.graph import Planner
-from pipeline.runner import readable
 from pipeline.stage import Input, Stage, artifact_inputs
 from pipeline.values import convert
+
+if TYPE_CHECKING:
+    from pipeline.graph import Planner
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def page_options(stage: Stage) -> list[click.Option]:
     ]
 
 
-def open_page(stage: Stage, planner: Planner, options: Mapping[str, Any]) -> None:
+def open_page(stage: Stage, planner: "Planner", options: Mapping[str, Any]) -> None:
     """Serve the page until it is closed.
 
     Raises
@@ -64,6 +65,8 @@ def open_page(stage: Stage, planner: Planner, options: Mapping[str, Any]) -> Non
     UserError
         A missing input, a folder of another kind, a folder that another process is using.
     """
+    from pipeline.runner import readable
+
     assert stage.page is not None
     given = options.get("opened")
     folder = planner.folder / stage.name if given is None else Path(given)
