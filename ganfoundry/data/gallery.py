@@ -44,6 +44,7 @@ def gallery(
     -------
     (rows, columns, 3) uint8
     """
+    columns = min(columns, len(images))
     scale = max(1, -(-LEAST_SIDE // images.shape[1]))
     shown = magnify(images, scale)
     if labels is None:

@@ -261,15 +261,13 @@ def open_dataset(file: h5py.File, name: str, *, max_bytes: int = MAX_DATASET_BYT
     return dataset
 
 
-def check_dataset(dataset: h5py.Dataset, *, virtual: bool = False, max_bytes: int = MAX_DATASET_BYTES) -> None:
+def check_dataset(dataset: h5py.Dataset, *, max_bytes: int = MAX_DATASET_BYTES) -> None:
     """Refuse a dataset that uses anything our writer does not.
 
     Parameters
     ----------
     dataset : h5py.Dataset
         An open dataset.
-    virtual : bool
-        True lets a virtual dataset pass; its sources are the caller's to check.
     max_bytes : int
         Largest uncompressed size.
 
@@ -286,7 +284,7 @@ def check_dataset(dataset: h5py.Dataset, *, virtual: bool = False, max_bytes: in
         raise InputError(f"{where} has no shape, or more than {MAX_DIMENSIONS} dimensions")
     if dataset.external:
         raise InputError(f"{where} stores its values in another file (external storage): refused")
-    if dataset.is_virtual and not virtual:
+    if dataset.is_virtual:
         raise InputError(f"{where} takes its values from other files (a virtual dataset): refused")
     size = math.prod(dataset.shape) * dataset.dtype.itemsize
     if size > max_bytes:

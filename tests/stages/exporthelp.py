@@ -42,7 +42,7 @@ def make_arrays(rows, keypoints=True):
     return arrays
 
 
-def make_set(path, change=None, *, rows=ROWS, dropped=DROPPED, keypoints=True, rows_per_shard=16, **table):
+def make_set(path, change=None, *, rows=ROWS, dropped=DROPPED, keypoints=True, rows_per_shard=16, table=None):
     with ShardFolder(path / "shards", rows, rows_per_shard, "key") as shards:
         for task in shards.pending():
             arrays = make_arrays(task.rows, keypoints)
@@ -51,7 +51,7 @@ def make_set(path, change=None, *, rows=ROWS, dropped=DROPPED, keypoints=True, r
             shards.acknowledge(write_shard(shards.folder, task.index, arrays, task.first))
         shards.finish()
     names = {"keypoints": POINTS} if keypoints else {}
-    (path / "labels.json").write_text(json.dumps({**TABLE, **names, **table}))
+    (path / "labels.json").write_text(json.dumps({**TABLE, **names, **(table or {})}))
     entries = [{"row": row, "score": 0.9, "reason": "too uncertain"} for row in dropped]
     (path / "selection.json").write_text(json.dumps({"rows": rows, "dropped": entries}))
     return LabelledSet(path)

@@ -185,7 +185,7 @@ def test_the_earlier_export_stays_until_the_new_one_is_whole(labelled_set, tmp_p
     with pytest.raises(Stop):
         export(labelled_set, tmp_path, context=Context(executor=StoppingExecutor(5)))
     assert tree(tmp_path) == before
-    export(labelled_set, tmp_path, formats=("png",))
+    export(labelled_set, tmp_path, "d" * 64, formats=("png",))
     assert visible(tmp_path) == [
         *("README.md", "checksums.json", "croissant.json", "gallery.png", "png", "run.json", "statistics.json"),
     ]
@@ -255,7 +255,7 @@ def test_unknown_class_in_a_label_map_is_refused(tmp_path):
     ],
 )
 def test_damaged_description_is_one_sentence(tmp_path, change, sentence):
-    labelled = make_set(tmp_path / "set", **change)
+    labelled = make_set(tmp_path / "set", table=change)
     with pytest.raises(InputError, match=sentence):
         export(labelled, tmp_path / "out")
 

@@ -261,6 +261,12 @@ def test_tampered_index_is_noticed_and_never_used(folder, change):
     ShardReader(folder).verify()
 
 
-def test_rewritten_index_of_the_same_content_passes(folder):
-    tampered_index(folder / "index.h5")
-    check_index(folder, load_records(folder, load_plan(folder)))
+def test_a_damaged_index_is_noticed_without_opening_it(folder):
+    """HDF5 2.0 dies of a segmentation fault at some of these."""
+    records = load_records(folder, load_plan(folder))
+    check_index(folder, records)
+    content = (folder / "index.h5").read_bytes()
+    for at in range(0, len(content), len(content) // 50):
+        (folder / "index.h5").write_bytes(content[:at] + bytes([content[at] ^ 16]) + content[at + 1 :])
+        with pytest.raises(InputError, match="does not match"):
+            check_index(folder, records)
