@@ -25,8 +25,7 @@ from ganfoundry.render.renderer import Rendering, render
 from ganfoundry.shape import losses, regularisers
 from ganfoundry.shape.camera_table import CameraTable
 from ganfoundry.shape.networks import CameraGuess, InverseGraphicsNetwork, Shape, Surface
-from ganfoundry.shape.template import icosphere
-from ganfoundry.shape.uv import wrapped_texture
+from ganfoundry.shape.template import sphere_template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +135,7 @@ class Mesh(NamedTuple):
     @classmethod
     def of_level(cls, level: int) -> Self:
         """Those of the icosphere of a level."""
-        template = icosphere(level)
+        template = sphere_template(level)
         return cls(*(torch.from_numpy(getattr(template, name)) for name in cls._fields))
 
 
@@ -173,8 +172,9 @@ def draw(
     network: InverseGraphicsNetwork, mesh: Mesh, vertices: Tensor, texture: Tensor, cameras: Cameras, size: int
 ) -> Rendering:
     """Draw meshes (N, V, 3) with textures (N, C, H, W) of the template's layout."""
-    wide, uv = wrapped_texture(texture, mesh.uv)
-    return render(vertices, network.topology, cameras, size, texture=wide, uv=uv, uv_faces=mesh.face_uv)
+    return render(
+        vertices, network.topology, cameras, size, texture=texture, uv=mesh.uv, uv_faces=mesh.face_uv, wrap_u=True
+    )
 
 
 def cross_pairs(images: int, views: int, mode: str, own: bool) -> tuple[Tensor, Tensor]:

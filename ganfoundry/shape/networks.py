@@ -17,11 +17,12 @@ from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.renderer import render
 from ganfoundry.render.topology import Topology
 from ganfoundry.shape.regularisers import mirrored
-from ganfoundry.shape.template import icosphere
+from ganfoundry.shape.template import sphere_template
 from ganfoundry.shape.uv import TexelMap, mirrored_texture, texel_map, unproject
 
 _KEYPOINT_RANK = 16
 _SEEN_CHANNELS = 8  # colours and visibility, and the same mirrored
+_BLEND_CHANNELS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,15 +128,12 @@ class InverseGraphicsNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        template = icosphere(config.level)
+        template = sphere_template(config.level)
         vertices = torch.from_numpy(template.vertices) * torch.tensor(config.radii)
         self.register_buffer("start", vertices, persistent=False)
         self.register_buffer("mirror", torch.from_numpy(template.mirror), persistent=False)
         self.register_buffer("faces", torch.from_numpy(template.faces), persistent=False)
-        # Texture coordinates of vertices: any of a vertex's rows will do, the displacement map is read with wrapping.
-        first = torch.zeros(len(vertices), dtype=torch.int64)
-        first[torch.from_numpy(template.uv_vertex)] = torch.arange(len(template.uv))
-        self.register_buffer("vertex_uv", torch.from_numpy(template.uv)[first], persistent=False)
+        self.register_buffer("vertex_uv", torch.from_numpy(template.uv)[: len(vertices)], persistent=False)
         self.topology = Topology.of(torch.from_numpy(template.faces), len(vertices))
         self.texels: TexelMap = texel_map(config.level, *config.texture)
         w = config.width
@@ -216,18 +214,20 @@ class InverseGraphicsNetwork(nn.Module):
 
 
 class Painter(nn.Module):
-    """From a code to maps in texture space, coarse to fine; wraps around in u."""
+    """From a code to maps in texture space, coarse to fine; only two thin layers work at the texture's own size.
+
+    Nearly all of a training step's time would otherwise be spent there.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        height = config.texture[0]
-        widths = [128, 128, 96, 64, 48, 32, 32, 32]
-        count = (height // 4).bit_length() - 1
+        doublings = (config.texture[0] // 8).bit_length() - 1  # from 4 rows to half of the texture's
+        widths = [128, 96, 64, 48, 32, 24, 24][: doublings + 1]
         self.seed = nn.Linear(config.code, widths[0] * 4 * 8)
-        self.stages = nn.ModuleList(Residual(widths[i], widths[i + 1]) for i in range(count))
-        self.relief = nn.Conv2d(widths[min(2, count)], 3, 3, padding=1)
-        self.blend = Residual(widths[count] + _SEEN_CHANNELS, widths[count])
-        self.paint = nn.Conv2d(widths[count], 3 + config.num_parts - 1, 3, padding=1)
+        self.stages = nn.ModuleList(Residual(widths[i], widths[i + 1]) for i in range(doublings))
+        self.relief = nn.Conv2d(widths[min(2, doublings)], 3, 3, padding=1)
+        self.blend = nn.Conv2d(widths[-1] + _SEEN_CHANNELS, _BLEND_CHANNELS, 3, padding=1)
+        self.paint = nn.Conv2d(_BLEND_CHANNELS, 3 + config.num_parts - 1, 3, padding=1)
         self.first = widths[0]
         nn.init.zeros_(self.relief.weight)
         nn.init.zeros_(self.relief.bias)
@@ -245,6 +245,6 @@ class Painter(nn.Module):
 
     def forward(self, code: Tensor, shown: Tensor) -> Tensor:
         """Colours before tanh and part logits (N, 3 + P - 1, H, W) of codes and of what is seen (N, 8, H, W)."""
-        x = torch.cat([self._stages(code, len(self.stages)), shown], 1)
-        painted: Tensor = self.paint(self.blend(x))
+        imagined = F.interpolate(self._stages(code, len(self.stages)), scale_factor=2.0)
+        painted: Tensor = self.paint(F.silu(self.blend(torch.cat([imagined, shown], 1))))
         return painted

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganfoundry.errors import InputError
+from ganfoundry.render.icosphere import equirectangular_uv, icosphere
 
 MAX_LEVEL = 6  # 81,920 faces
 
@@ -33,7 +34,8 @@ class Template:
     faces : ndarray, int64 (F, 3)
         Vertex indices, counter-clockwise seen from outside.
     uv : ndarray, float32 (U, 2)
-        Texture coordinates; U > V, because vertices on the seam and at the poles have several.
+        Texture coordinates; the first V rows are the vertices', more follow where they have several: at the seam and
+        the poles.
     face_uv : ndarray, int64 (F, 3)
         Rows of `uv` of the faces' corners.
     uv_vertex : ndarray, int64 (U,)
@@ -64,8 +66,8 @@ class Template:
 
 
 @lru_cache(maxsize=8)
-def icosphere(level: int) -> Template:
-    """An icosahedron whose faces are split in four `level` times.
+def sphere_template(level: int) -> Template:
+    """The icosphere of a level as a template.
 
     Parameters
     ----------
@@ -78,46 +80,13 @@ def icosphere(level: int) -> Template:
         If the level is outside 1 to 6. (At level 0 no vertex lies on the poles.)
     """
     if not 1 <= level <= MAX_LEVEL:
-        raise InputError(f"an icosphere of level {level} cannot be made; give 1 to {MAX_LEVEL}")
-    vertices, faces = _icosahedron()
-    for _ in range(level):
-        vertices, faces = _split(vertices, faces)
-    uv, face_uv, uv_vertex = _texture_coordinates(vertices, faces)
-    return Template(vertices.astype(np.float32), faces, uv, face_uv, uv_vertex, _mirrored(vertices))
-
-
-def _icosahedron() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Twelve vertices (0, +-1, +-phi) and their cyclic permutations, twenty faces turned outwards."""
-    phi = (1 + 5**0.5) / 2
-    corners = [(0.0, a, b * phi) for a in (-1, 1) for b in (-1, 1)]
-    vertices = np.array([np.roll(c, shift) for shift in range(3) for c in corners]) / (1 + phi * phi) ** 0.5
-    distance = np.linalg.norm(vertices[:, None] - vertices[None], axis=2)
-    near = np.isclose(distance, distance[distance > 1e-9].min())
-    faces = [
-        (i, j, k)
-        for i in range(12)
-        for j in range(i + 1, 12)
-        for k in range(j + 1, 12)
-        if near[i, j] and near[j, k] and near[i, k]
-    ]
-    triangles = np.array(faces)
-    a, b, c = (vertices[triangles[:, i]] for i in range(3))
-    inwards = (np.cross(b - a, c - a) * (a + b + c)).sum(1) < 0
-    triangles[inwards] = triangles[inwards][:, [0, 2, 1]]
-    return vertices, triangles
-
-
-def _split(
-    vertices: npt.NDArray[np.float64], faces: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Cut each face in four at its edges' middles, which are moved onto the sphere."""
-    edges, inverse = _unique_edges(faces)
-    middles = vertices[edges].sum(1)
-    middles /= np.linalg.norm(middles, axis=1, keepdims=True)
-    ab, bc, ca = len(vertices) + inverse.reshape(3, -1)
-    a, b, c = faces.T
-    parts = [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
-    return np.concatenate([vertices, middles]), np.concatenate([np.stack(part, 1) for part in parts])
+        raise InputError(f"a template of level {level} cannot be made; give 1 to {MAX_LEVEL}")
+    vertices, faces = icosphere(level)
+    uv, face_uv = equirectangular_uv(vertices, faces)
+    uv_vertex = np.arange(len(uv))  # rows beyond the vertices are named by faces
+    uv_vertex[face_uv.numpy().ravel()] = faces.numpy().ravel()
+    points = vertices.numpy()
+    return Template(points, faces.numpy(), uv.numpy(), face_uv.numpy(), uv_vertex, _mirrored(points.astype(np.float64)))
 
 
 def _unique_edges(faces: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -127,30 +96,11 @@ def _unique_edges(faces: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], 
     return edges, inverse.reshape(-1)
 
 
-def _texture_coordinates(
-    vertices: npt.NDArray[np.float64], faces: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Equirectangular (u, v) at the faces' corners, joined where vertex and coordinates are the same."""
-    u = np.arctan2(vertices[:, 0], vertices[:, 2]) / (2 * np.pi) + 0.5
-    u[np.isclose(u, 1)] = 0.0  # the seam itself has u = 0; its faces to the left get 1 below
-    v = np.arccos(np.clip(vertices[:, 1], -1, 1)) / np.pi
-    corner_u, pole = u[faces], np.hypot(vertices[:, 0], vertices[:, 2])[faces] < 1e-9
-    known = np.where(pole, np.nan, corner_u)
-    # A face across the seam reaches from near 1 to near 0: its small values move up by one turn.
-    known = known + (np.nanmax(known, 1, keepdims=True) - known > 0.5)
-    # A pole has every u: in each of its faces the middle of the other two corners' is the least distorted.
-    corner_u = np.where(pole, np.nanmean(known, 1, keepdims=True), known)
-    corners = np.stack([faces.ravel(), np.round(corner_u.ravel() * 2**30)], 1).astype(np.int64)
-    unique, first, inverse = np.unique(corners, axis=0, return_index=True, return_inverse=True)
-    uv = np.stack([corner_u.ravel()[first], v[unique[:, 0]]], 1)
-    return uv.astype(np.float32), inverse.reshape(faces.shape), unique[:, 0]
-
-
 def _mirrored(vertices: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Index of the mirror image of every vertex."""
 
     def keys(points: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        return np.lexsort(np.round(points, 9).T + 0.0)  # + 0.0: no negative zeros
+        return np.lexsort(np.round(points, 5).T + 0.0)  # + 0.0: no negative zeros
 
     order, mirrored = keys(vertices), keys(vertices * [-1.0, 1.0, 1.0])
     result = np.empty(len(vertices), np.int64)

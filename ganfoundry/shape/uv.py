@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.shape.regularisers import face_normals
-from ganfoundry.shape.template import Template, icosphere
+from ganfoundry.shape.template import Template, sphere_template
 
 _FACING = (0.15, 0.45)  # cosines to the viewing ray between which a texel goes from not seen to seen
 _DEPTH_SLACK = 0.03  # of the distance to the mesh's centre: what hides a texel is at least that much nearer
@@ -49,7 +49,7 @@ def texel_map(level: int, height: int, width: int) -> TexelMap:
     height, width : int
         Of the texture, in texels; texel (i, j) is at u = (j + 0.5) / width, v = (i + 0.5) / height.
     """
-    template = icosphere(level)
+    template = sphere_template(level)
     face, weights = np.full((height, width), -1), np.zeros((height, width, 3))
     for index, corners in enumerate(template.uv[template.face_uv].astype(np.float64)):
         _cover(face, weights, index, corners * [width, height])
@@ -84,27 +84,6 @@ def _fill(face: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], templat
     nearest = (place @ corners.mean(1).T).argmax(1)
     solved = np.linalg.solve(corners[nearest].transpose(0, 2, 1), place[:, :, None])[..., 0].clip(min=0)
     face[row, column], weights[row, column] = nearest, solved / solved.sum(1, keepdims=True)
-
-
-def wrapped_texture(texture: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
-    """A texture that repeats in u, for a renderer that knows no repetition.
-
-    Parameters
-    ----------
-    texture : Tensor, (N, C, H, W)
-    uv : Tensor, (U, 2)
-        u between 0 and 1.5.
-
-    Returns
-    -------
-    texture : Tensor, (N, C, H, 1 + W + W / 2), with columns of the other end added
-    uv : Tensor, (U, 2), for it
-    """
-    width = texture.shape[-1]
-    right = width // 2
-    wide = torch.cat([texture[..., -1:], texture, texture[..., :right]], 3)
-    u = (uv[:, 0] * width + 1) / (1 + width + right)
-    return wide, torch.stack([u, uv[:, 1]], 1)
 
 
 def mirrored_texture(texture: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ganfoundry.shape import regularisers
-from ganfoundry.shape.template import Template, icosphere
+from ganfoundry.shape.template import Template, sphere_template
 
-TEMPLATE = icosphere(1)
+TEMPLATE = sphere_template(1)
 
 
 @pytest.fixture

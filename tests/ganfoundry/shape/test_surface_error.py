@@ -8,9 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from ganfoundry.errors import InputError
 from ganfoundry.shape.surface_error import align_surfaces, best_similarity, sample_surface, surface_error
-from ganfoundry.shape.template import icosphere
+from ganfoundry.shape.template import sphere_template
 
-SPHERE = icosphere(3)
+SPHERE = sphere_template(3)
 LOPSIDED = (
     SPHERE.vertices * (1 + 0.3 * SPHERE.vertices[:, :1]) * [0.5, 0.4, 1.0] + 0.2 * SPHERE.vertices[:, [1, 2, 0]] ** 2
 )

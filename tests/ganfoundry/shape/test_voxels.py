@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganfoundry.errors import InputError
-from ganfoundry.shape.template import icosphere
+from ganfoundry.shape.template import sphere_template
 from ganfoundry.shape.voxels import common_cube, solid_voxels, voxel_iou
 
 CUBE = np.array([[-1.0, -1, -1], [1, 1, 1]])
@@ -23,7 +23,7 @@ def centres(resolution: int) -> np.ndarray:
 
 
 def test_a_sphere_has_the_voxels_inside_its_radius() -> None:
-    template = icosphere(4)
+    template = sphere_template(4)
     found = solid_voxels(template.vertices * 0.8, template.faces, CUBE, 48)
     radius = np.linalg.norm(centres(48), axis=-1)
     assert found[radius < 0.79].all()
@@ -51,7 +51,7 @@ def test_open_and_doubled_meshes_count_as_solid() -> None:
 
 
 def test_agrees_with_naive_rays_on_a_bumpy_mesh() -> None:
-    template = icosphere(1)
+    template = sphere_template(1)
     bumps = 1 + 0.2 * np.random.default_rng(0).standard_normal(len(template.vertices))
     vertices = template.vertices * bumps[:, None] * 0.5
     found = solid_voxels(vertices, template.faces, CUBE, 8)

@@ -8,7 +8,7 @@ import torch
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.renderer import render
 from ganfoundry.shape.multiview import MultiView
-from ganfoundry.shape.template import icosphere
+from ganfoundry.shape.template import sphere_template
 
 PARTS = ("background", "body", "nose")
 KEYPOINTS = ("front", "top")
@@ -16,7 +16,7 @@ KEYPOINTS = ("front", "top")
 
 def toy_views(objects: int = 4, bins: tuple[int, ...] = (0, 2, 5, 8, 10), size: int = 32, seed: int = 0) -> MultiView:
     """Exact images, masks, parts and keypoints of bodies that differ in length and brightness."""
-    template = icosphere(2)
+    template = sphere_template(2)
     rng = np.random.default_rng(seed)
     images, masks, parts, keypoints = [], [], [], []
     for _ in range(objects):
