@@ -1,6 +1,8 @@
 """What the page for viewpoint codes asks the server for."""
 
+import threading
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from flask import Blueprint, Response, jsonify
@@ -24,6 +26,8 @@ def views_api(store: ViewStore, draw: Draw, title: str) -> Blueprint:
     title : shown at the top of the page
     """
     api = Blueprint("views", __name__)
+    drawing = threading.Lock()  # a page asks for all pictures of a code at once
+    drawn = lru_cache(maxsize=64)(draw)
 
     @api.get("/project")
     def project() -> Response:
@@ -33,7 +37,8 @@ def views_api(store: ViewStore, draw: Draw, title: str) -> Blueprint:
     def picture(code: int, content: int) -> Response:
         if code >= len(store.codes):
             raise InputError(f"there is no code {code}; reload the page")
-        images = draw(code)
+        with drawing:
+            images = drawn(code)
         return Response(png_bytes(images[content % len(images)]), mimetype="image/png")
 
     @api.put("/codes/<int:code>")

@@ -146,8 +146,6 @@ def _figures(
 
 def page(codes: ViewCodes, serving: Serving, gan: Gan) -> None:
     """Serve the page on viewpoint codes; when it is closed, draw the sheets again."""
-    from functools import lru_cache
-
     import torch
 
     from ganfoundry.data.seeds import EVALUATION, sample_integer
@@ -165,7 +163,6 @@ def page(codes: ViewCodes, serving: Serving, gan: Gan) -> None:
     seeds = [sample_integer(0, EVALUATION, index) for index in range(SHEET_CONTENTS)]
     contents = content_codes(loaded.generator, seeds, 0.7)
 
-    @lru_cache(maxsize=64)
     def draw(code: int) -> "NDArray[np.uint8]":
         return render_grid(synthesis, contents, torch.from_numpy(store.codes.w[[code]]), store.codes.layers)[:, 0]
 

@@ -51,27 +51,32 @@ export class View {
     this.layer = document.createElement("canvas");
     this.layer.width = this.layer.height = side;
     this.pixels = new ImageData(side, side);
-    this.waiting = false;
+    this.waiting = false; // for the next frame
+    this.stale = false; // the label map has changed since it was coloured
   }
 
   get size() {
     return { width: this.canvas.clientWidth, height: this.canvas.clientHeight };
   }
 
-  /** Colour the label map again, and draw. */
+  /** Colour the label map again before it is drawn next. */
   recolour() {
+    this.stale = true;
+    this.redraw();
+  }
+
+  colour() {
+    this.stale = false;
     const { data } = this.pixels;
-    const colours = this.palette;
     for (let i = 0; i < this.mask.length; i++) {
       const part = this.mask[i];
-      const [red, green, blue] = colours[part];
+      const [red, green, blue] = this.palette[part];
       data[4 * i] = red;
       data[4 * i + 1] = green;
       data[4 * i + 2] = blue;
       data[4 * i + 3] = part ? 255 : 0;
     }
     this.layer.getContext("2d").putImageData(this.pixels, 0, 0);
-    this.redraw();
   }
 
   redraw() {
@@ -99,6 +104,7 @@ export class View {
     const extent = side * frame.scale;
     if (this.image) pen.drawImage(this.image, frame.x, frame.y, extent, extent);
     if (this.mask) {
+      if (this.stale) this.colour();
       pen.globalAlpha = this.opacity;
       pen.drawImage(this.layer, frame.x, frame.y, extent, extent);
       pen.globalAlpha = 1;

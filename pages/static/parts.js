@@ -20,6 +20,7 @@ class Editor {
     this.names = project.samples.map(({ name }) => name);
     this.opened = new Map(); // name -> Labels, with their undo
     this.labels = null;
+    this.wanted = ""; // image that was asked for last
     this.tool = "brush";
     this.part = Math.min(1, project.parts.length - 1);
     this.point = project.keypoints.length ? 0 : -1;
@@ -84,9 +85,11 @@ class Editor {
   // --- images ---
 
   async open(name) {
+    this.wanted = name;
     try {
       const labels = this.opened.get(name) ?? (await this.fetch(name));
       const image = await picture(`api/images/${name}.png`);
+      if (this.wanted !== name) return; // another was asked for meanwhile
       this.opened.set(name, labels);
       this.labels = labels;
       this.view.image = this.compare.image = image;
@@ -134,7 +137,7 @@ class Editor {
   }
 
   step(by) {
-    const at = this.names.indexOf(this.labels?.name);
+    const at = this.names.indexOf(this.wanted);
     const next = Math.min(this.names.length - 1, Math.max(0, at + by));
     if (next !== at) this.open(this.names[next]);
   }
@@ -156,8 +159,11 @@ class Editor {
 
   /** Ask which of two versions of an image to keep; nothing is written until the person says. */
   ask(labels, theirs, mine) {
-    this.status("Not saved: there is newer work on this image.", "bad");
-    if (this.labels?.name !== labels.name) return;
+    this.status(`Not saved: there is newer work on ${labels.name}.`, "bad");
+    if (this.labels?.name !== labels.name) {
+      this.opened.delete(labels.name); // asked again when it is opened: the draft stays in this browser
+      return;
+    }
     $("conflict").hidden = false;
     $("question").textContent = `${labels.name} was changed elsewhere, in another tab or program, after this version.`;
     $("newer").onclick = () => {
@@ -217,6 +223,13 @@ class Editor {
     this.labels.begin();
     this.labels.keypoints[this.point] = [0, 0, 0];
     this.changed();
+  }
+
+  /** Choose the next keypoint that has no place, if there is one. */
+  choosePointToPlace() {
+    const { keypoints } = this.labels;
+    const order = keypoints.map((_, i) => (this.point + 1 + i) % keypoints.length);
+    this.choosePoint(order.find((index) => !keypoints[index][2]) ?? this.point);
   }
 
   firstUnplaced() {

@@ -46,7 +46,7 @@ export class Saver {
       else this.on.status("Saved", "good");
     } catch (error) {
       this.on.status(`Not saved. ${explain(error)} Your work is kept in this browser.`, "bad");
-      if (!(error instanceof Refused)) this.later(AGAIN);
+      if (!(error instanceof Refused) || error.status >= 500) this.later(AGAIN); // a full disk may be emptied
     } finally {
       this.busy = false;
     }

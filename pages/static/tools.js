@@ -14,6 +14,7 @@ export class Hand {
     this.last = null; // where the stroke was
     this.erase = false;
     this.held = -1; // keypoint being dragged
+    this.placed = false; // the stroke gave a keypoint its place
     this.spaceDown = false;
   }
 
@@ -25,14 +26,14 @@ export class Hand {
     return this.spaceDown || this.editor.tool === "move";
   }
 
-  down(point, { erase }) {
+  down(point, { erase, shift }) {
     const { editor } = this;
     if (!editor.labels) return;
     if (editor.tool === "polygon") return this.corner(point);
     editor.labels.begin();
     this.erase = erase;
     if (editor.tool === "fill") return this.fill(point);
-    if (editor.tool === "keypoints") return this.holdPoint(point);
+    if (editor.tool === "keypoints") return this.holdPoint(point, shift);
     this.last = point;
     this.paint(point);
   }
@@ -51,11 +52,14 @@ export class Hand {
     this.last = null;
     this.held = -1;
     if (this.editor.labels?.before) this.editor.changed();
+    if (this.placed) this.editor.choosePointToPlace();
+    this.placed = false;
   }
 
   cancel() {
     this.last = null;
     this.held = -1;
+    this.placed = false;
     this.editor.labels?.cancel();
     this.editor.repaint();
   }
@@ -119,7 +123,7 @@ export class Hand {
     this.editor.view.redraw();
   }
 
-  holdPoint(point) {
+  holdPoint(point, hidden) {
     const { editor } = this;
     const { keypoints, side } = editor.labels;
     const places = keypoints.map(([x, y, visibility]) => (visibility ? this.distance({ x, y }, point) : Infinity));
@@ -129,7 +133,8 @@ export class Hand {
       editor.choosePoint(nearest);
     } else if (point.x >= 0 && point.y >= 0 && point.x <= side && point.y <= side && editor.point >= 0) {
       this.held = editor.point;
-      keypoints[editor.point] = [...inside(point, side), 2];
+      keypoints[editor.point] = [...inside(point, side), hidden ? 1 : 2];
+      this.placed = true;
     }
     editor.repaint();
   }

@@ -168,6 +168,12 @@ def test_keypoints_are_placed_dragged_hidden_and_deleted(person):
     person.press("k")
     person.stroke((4.0, 5.0))
     np.testing.assert_allclose(points()[0], [4, 5, 2], atol=0.02)
+    assert "left ear" in person.page.text_content("#points .chosen")  # the next one is chosen
+    person.page.keyboard.down("Shift")
+    person.stroke((13.0, 13.0))
+    person.page.keyboard.up("Shift")
+    np.testing.assert_allclose(points()[1], [13, 13, 1], atol=0.02)
+    person.press("z")
     person.page.get_by_role("button", name="right ear", exact=True).click()
     person.stroke((12.0, 3.0))
     np.testing.assert_allclose(points()[2], [12, 3, 2], atol=0.02)
