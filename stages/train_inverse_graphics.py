@@ -35,7 +35,7 @@ class Config:
     preset: Literal["default", "paper"] = param("default", "Losses and schedule: ours, or GANverse3D's.")
     steps: int = param(12_000, "Training steps.", min=1)
     objects: int = param(8, "Objects a step.", min=1)
-    views: int = param(2, "Views of each object a step.", min=1)
+    views_each: int = param(2, "Views of each object a step.", min=1)
     learning_rate: float = param(5e-4, "Highest learning rate of the network.", min=0.0)
     camera_rate: float = param(1e-2, "Highest learning rate of the cameras.", min=0.0)
     fixed_cameras: bool = param(False, "Keep the cameras at the middle of their azimuth bins.")
@@ -125,7 +125,7 @@ def _training(config: Config) -> "InverseTraining":
     return InverseTraining(
         steps=config.steps,
         objects=config.objects,
-        views=config.views,
+        views=config.views_each,
         learning_rate=config.learning_rate,
         camera_rate=config.camera_rate,
         fixed_cameras=config.fixed_cameras,
