@@ -14,7 +14,7 @@ from ganfoundry.render.topology import Topology
 from ganfoundry.render.zbuffer import rasterise_points
 
 SAMPLES = 12
-STEP = 4e-3
+STEP = 1e-2
 Pose = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Vertices, azimuth, elevation, distance, field of view."""
 

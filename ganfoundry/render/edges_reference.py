@@ -21,7 +21,7 @@ from ganfoundry.render.reference import CHUNK, cross, drawn, gather_faces, persp
 from ganfoundry.render.topology import Topology
 
 OUTSIDE = 1e-5
-"""Pixels outside an edge where the surface behind it is looked for."""
+"""Pixels from an edge where the surfaces beside it are looked for."""
 SAME_DEPTH = 1e-6
 """Relative; faces this near to each other in depth touch, and the one with the lower index is in front."""
 
@@ -154,6 +154,10 @@ def border_fragments(points: Tensor, topology: Topology, size: int) -> FragmentL
     # The face of the edge is hidden by what is nearer, and by what touches it and has a lower index.
     gap = (depth * inverse - 1.0) / SAME_DEPTH
     seen = (gap > 1.0) | ((gap >= -1.0) & (behind > face))
+    # Of faces that touch along an edge but do not share it only the nearest one right inside is seen.
+    alone = torch.nonzero(topology.open_edges[image if len(topology.faces) > 1 else 0, edge])[:, 0]
+    _, inner, _ = first_hit(exact, topology, image[alone], (middle - OUTSIDE * outward)[alone])
+    seen[alone] &= (inner == face[alone]) | (inner < 0)
     keep = torch.nonzero(seen)[:, 0]
     image, ends, face, side, t, t0, t1 = (x[keep] for x in (image, ends, face, side, t, t0, t1))
     middle, behind, behind_weights, a, b = (x[keep] for x in (middle, behind, behind_weights, a, b))

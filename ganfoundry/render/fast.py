@@ -74,17 +74,23 @@ def _topology_arrays(topology: Topology) -> tuple[Any, Any, Any]:
     return topology.faces.numpy(), topology.edges.numpy(), topology.face_edges.numpy()
 
 
-def _borders(screen: Any, topology: Topology, pieces: _Pieces, owner: Any, size: int, lists: list[Any]) -> Any:
+def _borders(
+    screen: Any, topology: Topology, boxes: Any, pieces: _Pieces, owner: Any, size: int, lists: list[Any]
+) -> Any:
     """Write the border fragments to the lists; the piece that each comes from, see `kernels.border_fragments`."""
     faces, edges, _ = _topology_arrays(topology)
     room = len(pieces.image)
-    inverse, hit, source = np.empty(room), np.empty(room, np.int32), np.empty(2 * room, np.int32)
-    head, link = _scratch(size, size, dtype="int32"), np.empty(room, np.int32)
-    blocks = _scratch(size // 4 + 2, size // 4 + 2, dtype="int32")
-    kernels.hits(screen, faces, size, pieces.image, pieces.pixel, pieces.middle, head, link, blocks, inverse, hit)
+    alone = topology.open_edges.numpy()[pieces.image if len(faces) > 1 else 0, pieces.edge]
+    inverse, source = np.empty((room, 2)), np.empty(2 * room, np.int32)
+    link, hit, inner = (np.empty(room, np.int32) for _ in range(3))
+    head, blocks = _scratch(size, size, dtype="int32"), _scratch(size // 4 + 2, size // 4 + 2, dtype="int32")
+    kernels.hits(
+        screen, faces, boxes, size, pieces.image, pieces.middle, pieces.normal, alone,
+        head, link, blocks, inverse, hit, inner,
+    )  # fmt: skip
     used = kernels.border_fragments(
         screen, faces, edges, pieces.image, pieces.edge, pieces.pixel, pieces.along, pieces.middle,
-        pieces.share, owner, inverse, hit, *lists, source,
+        pieces.share, owner, inverse, hit, inner, *lists, source,
     )  # fmt: skip
     return source[:used]
 
@@ -103,7 +109,8 @@ class _Surface(torch.autograd.Function):
         sides = np.zeros((n, edges.shape[1]), np.uint8)
         kernels.screen_of(p, NEAR_PLANE, screen)
         room, blocks = _scratch(size, size), _scratch(size // 4 + 1, size // 4 + 1)
-        count = kernels.visible(screen, faces, face_edges, face_map, room, blocks, sides)
+        boxes = np.empty((n, faces.shape[1], 4), np.int32)
+        count = kernels.visible(screen, faces, face_edges, face_map, room, blocks, sides, boxes)
 
         pieces = layer = owner = None
         extra = 0
@@ -121,7 +128,7 @@ class _Surface(torch.autograd.Function):
         source = under = nearest = None
         halo = np.zeros((0, size, size), dtype)
         if pieces is not None:
-            source = _borders(screen, topology, pieces, owner, size, tail)
+            source = _borders(screen, topology, boxes, pieces, owner, size, tail)
             lists = [x[: count + len(source)] for x in lists]
         elif layer is not None:
             under = np.empty(extra, np.int32)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ganfoundry.render.edges_reference import OUTSIDE, SAME_DEPTH
 
-kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
+kernel = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "nnan"})
 
 # What lies inside an edge: nothing, faces on its left, on its right, on both sides.
 LEFT, RIGHT = 1, 2
@@ -100,8 +100,8 @@ def _block_minima(values, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def visible(screen, faces, face_edges, face_map, inverse, blocks, sides):  # type: ignore[no-untyped-def]
-    """Fill face_map (N, size, size) and sides (N, E); count the pixels.
+def visible(screen, faces, face_edges, face_map, inverse, blocks, sides, boxes):  # type: ignore[no-untyped-def]
+    """Fill face_map (N, size, size), sides (N, E) and boxes (N, F, 4) of pixels that faces touch; count the pixels.
 
     inverse (size, size) is room for 1 / depth, blocks (size / 4 + 1 twice) for its minimum in blocks of 4 x 4 pixels:
     faces that turn the other way than most near ones come last, and are skipped where all blocks are nearer.
@@ -114,6 +114,7 @@ def visible(screen, faces, face_edges, face_map, inverse, blocks, sides):  # typ
         inverse[:] = 0.0
         nearest[:] = -1
         facing = 0.0
+        boxes[n, :, :2], boxes[n, :, 2:] = size, -1
         for f in range(corners.shape[0]):
             a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
             ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
@@ -150,6 +151,9 @@ def visible(screen, faces, face_edges, face_map, inverse, blocks, sides):  # typ
             x_last = int(min(size - 1.0, math.floor(max(ax, bx, cx) - 0.5)))
             y_first = int(max(0.0, math.ceil(min(ay, by, cy) - 0.5)))
             y_last = int(min(size - 1.0, math.floor(max(ay, by, cy) - 0.5)))
+            # First and last column and row that the face may touch anywhere.
+            boxes[n, f, 0], boxes[n, f, 1] = max(x_first - 1, 0), max(y_first - 1, 0)
+            boxes[n, f, 2], boxes[n, f, 3] = min(x_last + 1, size - 1), min(y_last + 1, size - 1)
             if x_first > x_last or y_first > y_last:
                 continue
             if last:
@@ -372,14 +376,28 @@ def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along
 
 
 @kernel
-def hits(screen, faces, size, piece_image, pixel, middle, head, link, blocks, inverse, hit):  # type: ignore[no-untyped-def]
-    """Fill 1 / depth (S,) and index (S,) of the nearest face over each piece's outside point, 0 and -1 for none.
+def _inverse_depth(xa, ya, xb, yb, xc, yc, ia, ib, ic):  # type: ignore[no-untyped-def]
+    """1 / depth at the origin of a triangle around it, 0 outside."""
+    ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+    area = ea + eb + ec
+    turn = 1.0 if area > 0.0 else -1.0
+    if area != 0.0 and ea * turn >= 0.0 and eb * turn >= 0.0 and ec * turn >= 0.0:
+        return (ea * ia + eb * ib + ec * ic) / area
+    return 0.0
+
+
+@kernel
+def hits(screen, faces, boxes, size, piece_image, middle, normal, alone, head, link, blocks, inverse, hit, inner):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Fill 1 / depth (S, 2) and index (S,) of the nearest face over each piece's outside point, 0 and -1 for none.
+
+    inner (S,) is that over the inside point of a piece that is alone, see `Topology.open_edges`; else -1.
 
     head (size, size) and link (S,) are room for lists of the points in each pixel; blocks (size / 4 + 2 twice) for how
     many pieces lie in the blocks of 4 x 4 pixels above and left of each.
     """
     inverse[:] = 0.0
     hit[:] = -1
+    inner[:] = -1
     s = 0
     for n in range(screen.shape[0]):
         m = n if faces.shape[0] > 1 else 0
@@ -397,19 +415,16 @@ def hits(screen, faces, size, piece_image, pixel, middle, head, link, blocks, in
             for x in range(1, blocks.shape[1]):
                 blocks[y, x] += blocks[y - 1, x] + blocks[y, x - 1] - blocks[y - 1, x - 1]
         for f in range(corners.shape[0]):
-            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
-            ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
-            if ia == 0.0 or ib == 0.0 or ic == 0.0:
+            x_first, y_first, x_last, y_last = boxes[n, f, 0], boxes[n, f, 1], boxes[n, f, 2], boxes[n, f, 3]
+            if x_first > x_last or y_first > y_last:
                 continue
-            ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
-            x_first = int(min(max(0.0, min(ax, bx, cx)), size - 1.0))
-            x_last = int(max(min(size - 1.0, max(ax, bx, cx)), 0.0))
-            y_first = int(min(max(0.0, min(ay, by, cy)), size - 1.0))
-            y_last = int(max(min(size - 1.0, max(ay, by, cy)), 0.0))
             left, right = np.uintp(x_first >> 2), np.uintp((x_last >> 2) + 1)
             top, bottom = np.uintp(y_first >> 2), np.uintp((y_last >> 2) + 1)
             if blocks[bottom, right] - blocks[bottom, left] - blocks[top, right] + blocks[top, left] == 0:
                 continue
+            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+            ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
+            ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
             for y in range(y_first, y_last + 1):
                 for x in range(x_first, x_last + 1):
                     k = head[np.uintp(y), np.uintp(x)]
@@ -417,19 +432,21 @@ def hits(screen, faces, size, piece_image, pixel, middle, head, link, blocks, in
                         xa, ya = ax - middle[k, 0], ay - middle[k, 1]
                         xb, yb = bx - middle[k, 0], by - middle[k, 1]
                         xc, yc = cx - middle[k, 0], cy - middle[k, 1]
-                        ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
-                        area = ea + eb + ec
-                        turn = 1.0 if area > 0.0 else -1.0
-                        if area != 0.0 and ea * turn >= 0.0 and eb * turn >= 0.0 and ec * turn >= 0.0:
-                            near_here = (ea * ia + eb * ib + ec * ic) / area
-                            if near_here > inverse[k]:
-                                inverse[k], hit[k] = near_here, f
+                        near_here = _inverse_depth(xa, ya, xb, yb, xc, yc, ia, ib, ic)
+                        if near_here > inverse[k, 0]:
+                            inverse[k, 0], hit[k] = near_here, f
+                        if alone[k]:
+                            step = 2.0 * OUTSIDE / math.hypot(normal[k, 0], normal[k, 1])
+                            ox, oy = step * normal[k, 0], step * normal[k, 1]
+                            near_here = _inverse_depth(xa + ox, ya + oy, xb + ox, yb + oy, xc + ox, yc + oy, ia, ib, ic)
+                            if near_here > inverse[k, 1]:
+                                inverse[k, 1], inner[k] = near_here, f
                         k = link[k]
 
 
 @kernel
 def border_fragments(screen, faces, edges, piece_image, piece_edge, pixel, along, middle, share, owner, inverse, hit,
-                     image, where, face, barycentric, weight, source):  # type: ignore[no-untyped-def]  # fmt: skip
+                     inner, image, where, face, barycentric, weight, source):  # type: ignore[no-untyped-def]  # fmt: skip
     """Fill the fragments (<= 2 S,) of the pieces that nothing hides, and the piece of each: source (<= 2 S,).
 
     source is s for what a piece s adds and -1 - s for what it takes away. Returns the number of fragments.
@@ -439,8 +456,10 @@ def border_fragments(screen, faces, edges, piece_image, piece_edge, pixel, along
         n, e, g = piece_image[s], piece_edge[s], hit[s]
         m = n if faces.shape[0] > 1 else 0
         f = owner[n, e]
+        if inner[s] >= 0 and inner[s] != f:
+            continue
         if g >= 0:
-            gap = (middle[s, 2] / inverse[s] - 1.0) / SAME_DEPTH
+            gap = (middle[s, 2] / inverse[s, 0] - 1.0) / SAME_DEPTH
             if gap < -1.0 or (gap <= 1.0 and g < f):
                 continue
         image[k], where[k], face[k], weight[k], source[k] = n, pixel[s], f, share[s], s

@@ -28,7 +28,7 @@ def gather_faces(values: Tensor, faces: Tensor) -> Tensor:
     """Values (N, F, 3, C) at the corners of faces (1 or N, F, 3) of values (N, V, C)."""
     n, count = values.shape[0], faces.shape[1]
     index = faces.expand(n, -1, -1).reshape(n, -1, 1).long().expand(-1, -1, values.shape[2])
-    return values.gather(1, index).view(n, count, 3, -1)
+    return values.gather(1, index).view(n, count, 3, values.shape[2])
 
 
 def drawn(triangles: Tensor) -> Tensor:

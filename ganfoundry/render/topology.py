@@ -23,6 +23,8 @@ class Topology:
         Vertex indices, the smaller first; meshes with fewer edges than E repeat (0, 0) at the end.
     face_edges : Tensor, int32 (M, F, 3)
         Index of the edge opposite to each corner of each face.
+    open_edges : Tensor, bool (M, E)
+        Whether only one face has the edge: borders, and all edges of faces that share no vertices.
     num_vertices : int
         Vertices that the faces may name.
     """
@@ -30,6 +32,7 @@ class Topology:
     faces: Tensor
     edges: Tensor
     face_edges: Tensor
+    open_edges: Tensor
     num_vertices: int
 
     @classmethod
@@ -55,13 +58,18 @@ class Topology:
         found = [_edges(item, num_vertices) for item in faces]
         edges = torch.nn.utils.rnn.pad_sequence([edge for edge, _ in found], batch_first=True)
         face_edges = torch.stack([index for _, index in found])
-        return cls(faces.to(torch.int32), edges.to(torch.int32), face_edges.to(torch.int32), num_vertices)
+        counts = torch.zeros(edges.shape[:2], dtype=torch.int64, device=faces.device)
+        index = face_edges.flatten(1)
+        counts.scatter_add_(1, index, torch.ones_like(index))
+        return cls(faces.int(), edges.int(), face_edges.int(), counts == 1, num_vertices)
 
     def to(self, device: torch.device) -> Topology:
         """The same on another device."""
         if self.faces.device == device:
             return self
-        return Topology(*(x.to(device) for x in (self.faces, self.edges, self.face_edges)), self.num_vertices)
+        return Topology(
+            *(x.to(device) for x in (self.faces, self.edges, self.face_edges, self.open_edges)), self.num_vertices
+        )
 
 
 def _edges(faces: Tensor, num_vertices: int) -> tuple[Tensor, Tensor]:

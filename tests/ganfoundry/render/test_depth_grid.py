@@ -69,7 +69,7 @@ def test_gradients_are_exact():
         steps = [torch.randn(x.shape, dtype=DOUBLE, generator=random) * s for x, s in ((depth, 1e-9), (motion, 1e-8))]
         after, before = (loss(*(x + sign * s for x, s in zip(leaves, steps, strict=True))) for sign in (1, -1))
         ours = sum((g * s).sum() for g, s in zip(grads, steps, strict=True))
-        assert float(ours) == pytest.approx(float(after - before) / 2, rel=1e-4), trial
+        assert float(ours) == pytest.approx((after - before).item() / 2, rel=1e-4), trial
 
 
 def test_motions_can_be_undone():

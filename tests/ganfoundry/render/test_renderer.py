@@ -151,7 +151,7 @@ def test_sphere_depth_normals_and_area_match_the_closed_form():
     seen = render(vertices, topology, cameras, size, attributes=vertices, silhouette="edge")
     focal = 0.5 * size / math.tan(math.radians(0.5 * fov))
     area = math.pi * (focal / math.sqrt(distance**2 - 1.0)) ** 2
-    assert float(seen.mask.sum()) == pytest.approx(area, rel=5e-3)
+    assert seen.mask.sum().item() == pytest.approx(area, rel=5e-3)
     rays = (torch.arange(size, dtype=DOUBLE) + 0.5 - size / 2) / focal
     squared = 1.0 + rays[:, None] ** 2 + rays[None] ** 2
     root = distance**2 - squared * (distance**2 - 1.0)
@@ -190,7 +190,7 @@ def test_a_nearer_face_hides_and_the_outline_between_two_takes_both_colours():
     pixels = cameras.project(vertices, 33)[0]
     side = pixels[5, 0] - pixels[4, 0]
     assert float(seen.attributes.sum()) == pytest.approx(float(side**2))
-    assert float(seen.mask.sum()) == pytest.approx(float((pixels[1, 0] - pixels[0, 0]) ** 2))
+    assert seen.mask.sum().item() == pytest.approx(float((pixels[1, 0] - pixels[0, 0]) ** 2))
 
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
@@ -213,7 +213,7 @@ def test_what_cannot_be_seen_leaves_an_empty_picture(silhouette, backend):
             points = torch.tensor([[0.0, 0.0, 2.99], [0.3, 0.0, -9.0], [0.0, 0.3, 9.0]], dtype=DOUBLE)
         leaf = points.clone().requires_grad_()
         seen = render(leaf, corners, cameras[:1], 9, attributes=leaf, silhouette=silhouette, backend=backend)
-        assert float(seen.mask.sum()) == 0.0, name
+        assert seen.mask.sum().item() == 0.0, name
         assert not seen.depth.any(), name
         assert torch.all(seen.face == -1), name
         (seen.mask.sum() + seen.depth.sum() + seen.attributes.sum()).backward()
@@ -229,9 +229,9 @@ def test_huge_tiny_and_crossing_meshes_are_drawn(silhouette):
     assert torch.isfinite(seen.mask).all()
     if silhouette == "edge":  # a mesh within a pixel covers its area and can be pulled about
         area = math.pi * (8.0 / math.tan(math.radians(20.0)) * 1e-3 / 4.0) ** 2
-        assert float(seen.mask.sum()) == pytest.approx(area, rel=0.05)
+        assert seen.mask.sum().item() == pytest.approx(area, rel=0.05)
         seen.mask.sum().backward()
-        assert float(tiny.grad.norm()) > 0.0
+        assert tiny.grad.norm().item() > 0.0
     wall, faces = quad(0.0, 1e9)
     seen = render(wall, faces, Cameras.from_angles(torch.tensor([0.0], dtype=DOUBLE), 0.0, 4.0), 16)
     torch.testing.assert_close(seen.mask, torch.ones_like(seen.mask))
@@ -240,8 +240,8 @@ def test_huge_tiny_and_crossing_meshes_are_drawn(silhouette):
     pair = torch.cat([vertices, vertices + torch.tensor([0.7, 0.0, 0.0], dtype=DOUBLE)])
     joined = Topology.of(torch.cat([topology.faces[0], topology.faces[0] + len(vertices)]), len(pair))
     seen = render(pair, joined, cameras, 32, silhouette=silhouette)
-    assert float(seen.mask.min()) >= -1e-9
-    assert float(seen.mask.max()) <= 1.0 + 1e-9
+    assert seen.mask.min().item() >= -1e-9
+    assert seen.mask.max().item() <= 1.0 + 1e-9
 
 
 def test_bad_input_is_named():
