@@ -4,6 +4,7 @@ Renders for training, and those for testing, come from roots of their own, so no
 the generator's included. Folders hold parts of some rows, each written whole or not at all: an interrupted run goes on.
 """
 
+import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -164,7 +165,9 @@ class SetKey:
     @property
     def folder(self) -> Path:
         """Where it is cached."""
-        return CACHE / "sets" / f"{self.preset}-{self.labels}-seed{self.seed}"
+        known = f"{get_preset(self.preset)!r} {generator().sha256}"  # a changed preset or generator: another set
+        digest = hashlib.sha256(known.encode()).hexdigest()[:10]
+        return CACHE / "sets" / f"{self.preset}-{self.labels}-seed{self.seed}-{digest}"
 
 
 def interpreter(key: SetKey) -> StyleInterpreter:

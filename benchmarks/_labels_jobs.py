@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from benchmarks import _labels_data as data
-from benchmarks._labels_rows import POOL, ROWS, UNLABELLED, Row, Settings, measure, train_row
+from benchmarks._labels_rows import POOL, ROWS, UNLABELLED, Row, Settings, measure, train_row, uncertainty_figures
+from ganfoundry.downstream import Recipe
 from ganfoundry.downstream.model import save_net
 from ganfoundry.downstream.networks import Task
 from ganfoundry.errors import InputError
@@ -26,6 +27,7 @@ from ganfoundry.gan.imagenet import load_efficientnet
 from ganfoundry.gan.train_data import write_atomically
 
 OUTPUT = Path("outputs/benchmarks/labels")
+SYNTHETIC = ("gan", "uncertainty")  # methods with an interpreter
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,23 @@ class Job:
         """File of the result."""
         return OUTPUT / f"{self.row}-seed{self.seed}.json"
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the result follows from; one of something else is not this job's."""
+        row = ROWS[self.row]
+        made_of = row.set_key(self.seed).folder.name if row.method in SYNTHETIC else ""
+        about = {"row": asdict(row), "seed": self.seed, "settings": asdict(self.settings)}
+        return {**about, "interpreter": made_of, "recipe": asdict(Recipe())}
+
     def network(self, task: Task) -> Path:
         """File of a trained network."""
         return self.path.with_name(f"{self.path.stem}-{task}.safetensors")
 
     def result(self) -> dict[str, Any] | None:
-        """The result, if it is there and of these settings."""
+        """The result, if it is there and whole."""
         try:
             found: dict[str, Any] = json.loads(self.path.read_text("utf-8"))
-            return found if found["settings"] == asdict(self.settings) else None
+            return found if found["identity"] == json.loads(json.dumps(self.identity)) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -81,7 +91,10 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> None:
     )
     most = {key: max(count for other, count in sets if other == key) for key, _ in sets}
     settings = pending[0].settings
-    first: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [(data.interpreter, (key,)) for key in most]
+    keys = {ROWS[job.row].set_key(job.seed) for job in pending if ROWS[job.row].method in SYNTHETIC}
+    first: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+        (data.interpreter, (key,)) for key in sorted(keys, key=str)
+    ]
     first += [(data.render_part, (data.POOL_SEED, rows)) for rows in _render_rows(pending)]
     first += [(data.render_part, (data.TEST_SEED, rows)) for rows in data.parts_of(settings.test)]
     first += [(data.outer, (settings.outer,))]
@@ -111,10 +124,10 @@ def run_job(job: Job) -> None:
         net = train_row(row, job.seed, job.settings, task, note)
         figures |= measure(net, job.settings)
         save_net(job.network(task), net)
+    if row.method == "uncertainty":
+        figures = uncertainty_figures(row, job.seed, job.settings)
     table = {
-        "row": job.row,
-        "seed": job.seed,
-        "settings": asdict(job.settings),
+        "identity": job.identity,
         "figures": {name: round(value, 5) for name, value in figures.items()},
         "cpu_seconds": round(time.process_time() - began, 1),
     }
@@ -130,7 +143,7 @@ def _render_rows(jobs: Sequence[Job]) -> list[range]:
     methods = {ROWS[job.row].method for job in jobs}
     if methods & {"mean-teacher", "self-trained"}:
         return data.parts_of(UNLABELLED)
-    return data.parts_of(POOL) if methods - {"gan"} else []
+    return data.parts_of(POOL) if methods - set(SYNTHETIC) else []
 
 
 def _possible(row: Row) -> bool:

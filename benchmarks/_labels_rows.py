@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from benchmarks import _label_factory as factory
 from benchmarks import _labels_data as data
 from benchmarks._labels_data import LEVEL, OUTER_LEVEL, POOL_SEED, SCHEMA, TEST_SEED, SetKey
+from benchmarks.uncertainty import predict as label_unseen
 from ganfoundry.data.seeds import LABEL, sample_rng
 from ganfoundry.downstream import (
     Examples,
@@ -22,9 +24,12 @@ from ganfoundry.downstream import (
 from ganfoundry.downstream.methods import MeanTeacher, self_trained
 from ganfoundry.downstream.networks import Backbone, Net, Task
 from ganfoundry.downstream.training import Objective
+from ganfoundry.labels.calibration import image_errors, judge_score
+from ganfoundry.labels.uncertainty import image_score
 
 UNLABELLED = 3200  # renders without labels, of which the labelled ones are the first 1,600
 POOL = 1600
+UNCERTAIN_IMAGES = 400
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class Row:
     Attributes
     ----------
     name, title : str
-    method : "supervised", "imagenet", "self-trained", "mean-teacher" or "gan"
+    method : "supervised", "imagenet", "self-trained", "mean-teacher", "gan", or "uncertainty", which trains no network
+        but asks whether the interpreter of a "gan" row knows where it is wrong
     labels : labelled images
     seeds : how many seeds it is run with
     preset : of the interpreter ("gan")
@@ -77,6 +83,8 @@ class Row:
     @property
     def tasks(self) -> tuple[Task, ...]:
         """What is trained."""
+        if self.method == "uncertainty":
+            return ()
         return ("parts", "keypoints") if self.keypoints else ("parts",)
 
     def images_of(self, settings: Settings) -> int:
@@ -97,6 +105,7 @@ ROWS = {
         Row("released", "DatasetGAN as released, 16 labels", preset="released-code", keypoints=False),
         Row("ours", "ours, 16 labels", seeds=5),
         Row("ours_unfiltered", "ours without the filter", seeds=5, fraction=0.0, keypoints=False),
+        Row("uncertainty", "uncertainty of the interpreter's images", "uncertainty"),
         Row("images_1000", "ours, 1,000 images", images=1000, keypoints=False),
         Row("images_3000", "ours, 3,000 images", images=3000, keypoints=False),
         *(
@@ -163,3 +172,13 @@ def _measure(net: Net, truth: Examples, *, inner: bool) -> dict[str, float]:
     label = found.label if inner else data.coarser()[found.label]
     classes = len(SCHEMA.names(LEVEL if inner else OUTER_LEVEL))
     return part_figures(truth.label, label, classes, ignore=None if inner else 255)
+
+
+def uncertainty_figures(row: Row, seed: int, settings: Settings) -> dict[str, float]:
+    """AUROC of image scores for the worst tenth of unseen samples, see `benchmarks.uncertainty`."""
+    gan, found = data.generator(), data.interpreter(row.set_key(seed))
+    judge = factory.Judge.load(factory.labels(gan))
+    images, said = label_unseen(found, gan, min(UNCERTAIN_IMAGES, settings.images))
+    truth, trusted = judge.trusted(images)
+    ranking = judge_score(image_score(said.uncertainty).numpy(), image_errors(truth, said.label.numpy(), trusted))
+    return {"auroc": ranking.auroc, "rank": ranking.rank}

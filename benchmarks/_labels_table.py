@@ -40,7 +40,7 @@ labelled by the network that proposed the others.
 """
 
 
-def collect(settings: Settings, auroc: Mapping[str, Any] | None) -> dict[str, Any]:
+def collect(settings: Settings) -> dict[str, Any]:
     """Join the finished jobs of these settings.
 
     Raises
@@ -55,14 +55,14 @@ def collect(settings: Settings, auroc: Mapping[str, Any] | None) -> dict[str, An
         if results:
             rows[row.name] = {
                 "title": row.title,
-                "seeds": [result["seed"] for result in results],
+                "seeds": [result["identity"]["seed"] for result in results],
                 "figures": _figures([result["figures"] for result in results]),
                 "cpu_seconds": round(float(np.mean([result["cpu_seconds"] for result in results])), 1),
             }
     if not rows:
         raise InputError("no job of these settings is done; run python -m benchmarks.labels first")
     about = {"settings": asdict(settings), "machine": f"{platform.machine()}, CPU, one thread a job"}
-    return {**about, "command": command(settings), "rows": rows, "auroc": auroc or {}}
+    return {**about, "command": command(settings), "rows": rows}
 
 
 def command(settings: Settings) -> str:
@@ -104,6 +104,8 @@ def markdown(table: Mapping[str, Any]) -> str:
     lines = ["# What labelled images are worth", "", f"`{table['command']}` ({table['machine']}; {_sizes(table)})", ""]
     lines += [f"| row | seeds | {' | '.join(COLUMNS.values())} |", "|---" * (2 + len(COLUMNS)) + "|"]
     for row in table["rows"].values():
+        if "miou" not in row["figures"]:
+            continue
         cells = [cell(row["figures"].get(name)) for name in COLUMNS]
         lines.append(f"| {row['title']} | {len(row['seeds'])} | {' | '.join(cells)} |")
     lines += ["", NOTES, "", "| compared | value | target |", "|---|---|---|"]
@@ -166,7 +168,7 @@ def summary(table: Mapping[str, Any]) -> dict[str, float | str | None]:
         "pck10_over_supervised_1600": mean("ours", "pck10") / mean("supervised_1600", "pck10"),
         "pck5_minus_transfer": 100 * (mean("ours", "pck5") - best("pck5")),
         "outer_ours_minus_supervised_1600": 100 * (mean("ours", "outer_miou") - mean("supervised_1600", "outer_miou")),
-        "auroc": table.get("auroc", {}).get("auroc", float("nan")),
+        "auroc": mean("uncertainty", "auroc"),
     }
     rounded = {
         name: round(value, 4) if isinstance(value, float) and np.isfinite(value) else None

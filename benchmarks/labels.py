@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
             run_jobs(jobs, options.jobs)
         if options.picture:
             draw(options.picture, jobs)
-        table = collect(settings, None)
+        table = collect(settings)
         if options.collect:
             save(table)
     else:

@@ -39,7 +39,7 @@ class MeanTeacher:
 
     supervised: Supervised
     images: Images
-    weight: float = 10.0
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.images) == 0:
