@@ -1,5 +1,6 @@
 """Failures and interruptions: one sentence, the right exit code, nothing lost."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -12,8 +13,12 @@ import pytest
 
 from pipeline import manifest
 from pipeline.errors import RunError, UserError
-from pipeline.runner import readable
+from pipeline.executor import SerialExecutor
+from pipeline.graph import Planner
+from pipeline.progress import Display
+from pipeline.runner import execute, readable
 from tests.pipeline.conftest import Shell
+from tests.pipeline.toys import toys
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 STAGE = Path("outputs/demo/grind-pigment")
@@ -45,6 +50,17 @@ def test_another_configuration_leaves_nothing_of_the_old_one(shell: Shell) -> No
     assert shell("grind-pigment", "--run", "demo", "--parts", 5).code == 0
     assert shell("grind-pigment", "--run", "demo", "--parts", 2).code == 0
     assert manifest.payload_names(STAGE) == ["part-0.bin", "part-1.bin"]
+
+
+def test_a_stage_that_keeps_the_earlier_output_finds_it(shell: Shell) -> None:
+    assert shell("grind-pigment", "--run", "demo", "--parts", 5).code == 0
+    stage = dataclasses.replace(toys().stage("grind-pigment"), keeps_earlier=True)
+    display, executor = Display(quiet=True), SerialExecutor()
+    execute(Planner(STAGE.parent).plan(stage, {"parts": "2"}), executor, display)
+    assert len(manifest.payload_names(STAGE)) == 5, "emptied, as for a stage that does not replace its output itself"
+    assert (manifest.read_record(STAGE) or {})["config"]["parts"] == 2
+    execute(Planner(STAGE.parent).plan(stage, {"parts": "3"}, force=True), executor, display, force=True)
+    assert len(manifest.payload_names(STAGE)) == 3
 
 
 def test_killed_in_the_middle_it_continues_and_makes_nothing_twice(tmp_path: Path, shell: Shell, spawn: Spawn) -> None:
