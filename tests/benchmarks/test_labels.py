@@ -1,0 +1,215 @@
+"""The benchmark of labels: jobs, rows, tables; the networks are tiny or stand-ins."""
+
+import json
+from dataclasses import asdict, replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import _labels_data as data
+from benchmarks import _labels_jobs as jobs
+from benchmarks import _labels_rows as rows
+from benchmarks import _labels_table as table
+from benchmarks import labels
+from ganfoundry.data.seeds import WORLD, sample_integer
+from ganfoundry.downstream import NetConfig, build_net
+from ganfoundry.errors import InputError
+from ganfoundry.worlds import get_world
+from ganfoundry.worlds.annotator_data import render_samples
+from tests.ganfoundry.downstream.toys import toy_net
+
+SMALL = rows.Settings(steps=2, images=20, test=6, outer=4)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr(jobs, "OUTPUT", tmp_path / "jobs")
+    monkeypatch.setattr(data, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(table, "RESULTS", tmp_path / "results")
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """Trainings that cost nothing; gives the list of (row, seed, task) that were made."""
+    made = []
+
+    def train_row(row, seed, settings, task, note):
+        made.append((row.name, seed, task))
+        return build_net(toy_net(task), seed)
+
+    monkeypatch.setattr(jobs, "train_row", train_row)
+    monkeypatch.setattr(
+        jobs, "measure", lambda net, settings: {"miou": 0.5} if net.config.task == "parts" else {"pck5": 0.25}
+    )
+    monkeypatch.setattr(data, "render_part", lambda root, part: None)
+    monkeypatch.setattr(data, "outer", lambda count: None)
+    return made
+
+
+def test_what_is_done_is_not_done_again(stand_ins):
+    wanted = jobs.jobs_of(["supervised_16", "supervised_160"], 2, SMALL)
+    jobs.run_jobs(wanted[:3], 1)
+    assert stand_ins == [
+        (row, seed, task)
+        for row, seed in (("supervised_16", 0), ("supervised_16", 1), ("supervised_160", 0))
+        for task in ("parts", "keypoints")
+    ]
+    stand_ins.clear()
+    jobs.run_jobs(wanted, 1)
+    assert stand_ins == [("supervised_160", 1, "parts"), ("supervised_160", 1, "keypoints")]
+    assert wanted[0].result()["figures"] == {"miou": 0.5, "pck5": 0.25}
+
+
+def test_an_interrupted_job_leaves_no_result_and_begins_again(stand_ins, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    def killed(net, settings):
+        raise Killed
+
+    wanted = jobs.jobs_of(["supervised_16"], 1, SMALL)
+    monkeypatch.setattr(jobs, "measure", killed)
+    with pytest.raises(Killed):
+        jobs.run_jobs(wanted, 1)
+    assert wanted[0].result() is None
+    monkeypatch.setattr(jobs, "measure", lambda net, settings: {"miou": 0.75})
+    jobs.run_jobs(wanted, 1)
+    assert wanted[0].result()["figures"]["miou"] == 0.75
+
+
+def test_a_result_of_something_else_or_a_damaged_one_does_not_count(stand_ins, monkeypatch):
+    (job,) = jobs.jobs_of(["supervised_16"], 1, SMALL)
+    jobs.run_jobs([job], 1)
+    assert job.result() is not None
+    assert replace(job, settings=replace(SMALL, steps=3)).result() is None
+    with monkeypatch.context() as changed:
+        changed.setitem(rows.ROWS, "supervised_16", replace(rows.ROWS["supervised_16"], labels=17))
+        assert job.result() is None
+    job.path.write_text(job.path.read_text()[:50])
+    assert job.result() is None
+
+
+def test_rows_that_there_are_not():
+    with pytest.raises(InputError, match="supervised_1600"):
+        jobs.jobs_of(["supervised_17"], 1, SMALL)
+
+
+def test_a_row_whose_package_is_missing_is_skipped(stand_ins, monkeypatch, capsys):
+    def missing(resolution):
+        raise InputError("two optional packages; install them")
+
+    monkeypatch.setattr(jobs, "load_efficientnet", missing)
+    jobs.run_jobs(jobs.jobs_of(["transfer_imagenet"], 1, SMALL), 1)
+    assert stand_ins == []
+    assert "transfer_imagenet is skipped: two optional packages" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["supervised_16", "transfer_self", "semi_supervised", "ours", "transfer_imagenet"])
+def test_every_method_trains_and_is_measured(name, monkeypatch):
+    if name == "transfer_imagenet":
+        pytest.importorskip("efficientnet_lite_pytorch")
+    world = get_world("cars")
+    few = data.Examples.of_renders(render_samples(world, range(6)), world.schema, "parts12")
+    monkeypatch.setattr(rows, "POOL", 6)
+    monkeypatch.setattr(rows, "NetConfig", partial(NetConfig, width=8, head_width=16))
+    monkeypatch.setattr(rows, "Recipe", partial(rows.Recipe, batch_size=4))
+    monkeypatch.setattr(data, "renders", lambda root, count: few)
+    monkeypatch.setattr(data, "labelled_set", lambda key, count, fraction: few)
+    outer = replace(few, label=data.coarser()[few.label])
+    monkeypatch.setattr(data, "outer", lambda count: outer)
+    task = "keypoints" if name == "semi_supervised" else "parts"
+    first, again = (rows.train_row(rows.ROWS[name], 1, SMALL, task, lambda text: None) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+    figures = rows.measure(first, SMALL)
+    wanted = {"pck5", "pck10"} if task == "keypoints" else {"miou", "pixel_accuracy"}
+    assert set(figures) == wanted | {f"outer_{figure}" for figure in wanted}
+    assert all(0 <= value <= 1 for value in figures.values())
+
+
+def test_classes_merge_into_the_outer_ones():
+    schema = data.SCHEMA
+    names, outer = schema.names("parts12"), schema.names("parts5")
+    found = {name: outer[index] for name, index in zip(names, data.coarser(), strict=True)}
+    assert found["windscreen"] == found["side_window"] == "glass"
+    assert found["bonnet"] == found["bumper"] == "body"
+    assert (found["wheel"], found["tail_lamp"], found["background"]) == ("wheel", "lamp", "background")
+
+
+def test_no_image_of_a_test_is_in_a_training():
+    roots = (data.POOL_SEED, data.TEST_SEED, 0, 1)  # the last two: what a person would give to train-gan
+    seeds = [{sample_integer(root, WORLD, row) for row in range(300)} for root in roots]
+    assert len(set().union(*seeds)) == 1200
+
+
+def test_fewer_labels_are_drawn_from_the_committed_ones_by_seed():
+    whole = data.annotated(16, 0)
+    first, again, other = (data.annotated(4, seed) for seed in (0, 0, 1))
+    assert first.names == again.names != other.names
+    assert set(first.names) < set(whole.names)
+    row = whole.names.index(first.names[2])
+    for field in ("masks", "w", "keypoints"):
+        assert np.array_equal(getattr(first, field)[2], getattr(whole, field)[row])
+    more = data.annotated(18, 0)
+    assert (len(more), more.names[:1]) == (18, ("sample-0",))
+    assert np.array_equal(more.w[:16], whole.w)
+
+
+def test_cached_arrays_are_made_once(tmp_path):
+    calls = []
+
+    def make():
+        calls.append(1)
+        return {"x": np.arange(3)}
+
+    for _ in range(2):
+        assert data.cached(tmp_path / "a" / "x.npz", make)["x"].tolist() == [0, 1, 2]
+    assert calls == [1]
+    assert [list(part) for part in data.parts_of(3)] == [[0, 1, 2]]
+    assert [len(part) for part in data.parts_of(1200)] == [500, 500, 200]
+
+
+def test_collected_shown_and_summarised(stand_ins, capsys):
+    figures = {
+        "ours": {"miou": 0.57, "pck5": 0.8, "pck10": 0.9, "outer_miou": 0.5},
+        "ours_unfiltered": {"miou": 0.57},
+        "supervised_1600": {"miou": 0.6, "pck5": 1.0, "pck10": 1.0, "outer_miou": 0.52},
+        "released": {"miou": 0.5},
+        "transfer_imagenet": {"miou": 0.4, "pck5": 0.3},
+        "transfer_self": {"miou": 0.45, "pck5": 0.2},
+        "uncertainty": {"auroc": 0.9, "rank": 0.5},
+    }
+    with pytest.raises(InputError, match="no job"):
+        table.collect(SMALL)
+    jobs.OUTPUT.mkdir()
+    for row, values in figures.items():
+        for seed in (0, 1):
+            job = jobs.Job(row, seed, SMALL)
+            moved = {name: value + 0.01 * seed * (row != "ours_unfiltered") for name, value in values.items()}
+            job.path.write_text(json.dumps({"identity": job.identity, "figures": moved, "cpu_seconds": 1.5}))
+    collected = table.collect(SMALL)
+    table.save(collected)
+    assert collected["rows"]["ours"]["figures"]["miou"] == pytest.approx([0.57, 0.58])
+    assert collected["settings"] == asdict(SMALL)
+    assert collected["command"] == "python -m benchmarks.labels --steps 2 --images 20 --test 6 --outer 4"
+
+    labels.main(["--show"])
+    lines = capsys.readouterr().out.splitlines()
+    summary = json.loads(lines[-1])
+    assert summary["ours_over_supervised_1600"] == pytest.approx(0.575 / 0.605, abs=1e-4)
+    assert summary["ours_minus_released"] == pytest.approx(7.0)
+    assert summary["ours_minus_transfer"] == pytest.approx(12.0)  # against the better of the two
+    assert summary["pck5_minus_transfer"] == pytest.approx(50.0)
+    assert summary["outer_ours_minus_supervised_1600"] == pytest.approx(-2.0)
+    assert summary["auroc"] == pytest.approx(0.905)
+    assert summary["ours_minus_semi_supervised"] is None
+    assert summary["filter_not_worse"] == "2 of 2"
+    assert "| ours, 16 labels | 2 | 57.5 ± 0.7 | - |" in "\n".join(lines)
+    assert (table.RESULTS / "labels.md").read_text().rstrip() in "\n".join(lines)
+
+
+def test_nothing_to_show():
+    with pytest.raises(InputError, match="run python -m benchmarks"):
+        labels.main(["--show"])
