@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-import numpy as np
-
-from ganfoundry.labels.schema import PartSchema
+from ganfoundry.worlds.part_table import tabled_schema
 
 # fine part, its class of twelve, its class of five, its colour
 _TABLE = (
@@ -51,21 +49,10 @@ _SIDED_KEYPOINTS = (
     "rear_bumper_corner",
 )
 
-KEYPOINTS = (
-    *(f"{name}_{side}" for name in _SIDED_KEYPOINTS for side in ("left", "right")),
-    "front_plate",
-    "rear_plate",
-)
-
-CAR_SCHEMA = PartSchema(
-    name="cars",
-    parts=tuple(row[0] for row in _TABLE),
-    levels={"parts12": tuple(row[1] for row in _TABLE), "parts5": tuple(row[2] for row in _TABLE)},
-    keypoints=KEYPOINTS,
-    flip_pairs=tuple((2 * i, 2 * i + 1) for i in range(len(_SIDED_KEYPOINTS))),
-    palette=np.array([row[3] for row in _TABLE], dtype=np.uint8),
-)
+CAR_SCHEMA = tabled_schema("cars", _TABLE, ("parts12", "parts5"), _SIDED_KEYPOINTS, ("front_plate", "rear_plate"))
 """Schema of the cars world; left and right are the car's own."""
+
+KEYPOINTS = CAR_SCHEMA.keypoints
 
 Part = IntEnum("Part", {name.upper(): index for index, name in enumerate(CAR_SCHEMA.parts)})  # type: ignore[misc]
 Part.__doc__ = "Fine part ids of the cars world."

@@ -20,6 +20,9 @@ from ganfoundry.worlds.shading import Background, DirectionalLight, Footprint, L
 
 Array = npt.NDArray[np.float64]
 
+_EMPTY_GROUND = -0.75
+"""Height of the ground where there is no car, metres; the target of the camera is at 0."""
+
 
 class Thing(Protocol):
     """An object that can be placed: its mesh and its keypoints (K, 3) in its own frame, metres."""
@@ -187,26 +190,23 @@ def observe(
     )
 
 
-def draw(
-    placed: list[Placed[Car]], camera: Camera, light: Light, background: Background, ground: float, supersample: int
-) -> Sample:
+def draw(placed: list[Placed[Car]], camera: Camera, light: Light, background: Background, supersample: int) -> Sample:
     """Render placed cars and everything that is known about them, see `observe`.
 
     Parameters
     ----------
     placed : list of Placed
-        Cars, in the order of their instance ids.
+        Cars on one ground, in the order of their instance ids.
     camera : Camera
         Its resolution is that of the sample.
     light, background
         Light and what is behind the cars.
-    ground : float
-        Height of the ground plane, metres.
     supersample : int
         Samples a pixel side that the image is averaged over.
     """
     assembly = assemble(placed)
     mesh = assembly.mesh
+    ground = car_ground(placed[0]) if placed else _EMPTY_GROUND
     fine = replace(camera, resolution=camera.resolution * supersample)
     canvas = draw_background(fine, background, light, ground, [car_footprint(p) for p in placed])
     colours = np.zeros((0, 3, 3))

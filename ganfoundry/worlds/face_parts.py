@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-import numpy as np
-
-from ganfoundry.labels.schema import PartSchema
+from ganfoundry.worlds.part_table import tabled_schema
 
 # fine part, its class of nine, its class of five, its colour
 _TABLE = (
@@ -36,23 +34,12 @@ _SIDED_KEYPOINTS = (
     "brow_inner",
 )
 
-KEYPOINTS = (
-    *(f"{name}_{side}" for name in _SIDED_KEYPOINTS for side in ("left", "right")),
-    "nose_tip",
-    "upper_lip",
-    "lower_lip",
-    "chin",
-)
-
-FACE_SCHEMA = PartSchema(
-    name="faces",
-    parts=tuple(row[0] for row in _TABLE),
-    levels={"parts9": tuple(row[1] for row in _TABLE), "parts5": tuple(row[2] for row in _TABLE)},
-    keypoints=KEYPOINTS,
-    flip_pairs=tuple((2 * i, 2 * i + 1) for i in range(len(_SIDED_KEYPOINTS))),
-    palette=np.array([row[3] for row in _TABLE], dtype=np.uint8),
+FACE_SCHEMA = tabled_schema(
+    "faces", _TABLE, ("parts9", "parts5"), _SIDED_KEYPOINTS, ("nose_tip", "upper_lip", "lower_lip", "chin")
 )
 """Schema of the faces world; left and right are the person's own."""
+
+KEYPOINTS = FACE_SCHEMA.keypoints
 
 Part = IntEnum("Part", {name.upper(): index for index, name in enumerate(FACE_SCHEMA.parts)})  # type: ignore[misc]
 Part.__doc__ = "Fine part ids of the faces world."

@@ -29,12 +29,11 @@ _ATTEMPTS = 12
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Cars, the camera and the height of the ground; `kind` is one of `KINDS`."""
+    """Cars and the camera; `kind` is one of `KINDS`."""
 
     kind: str
     placed: list[Placed[Car]]
     camera: Camera
-    ground: float
 
 
 def sample_scene(rng: np.random.Generator, resolution: int, num_objects: int | None = None) -> Scene:
@@ -68,7 +67,7 @@ def sample_scene(rng: np.random.Generator, resolution: int, num_objects: int | N
     kind = KINDS[int(rng.choice(len(KINDS), p=allowed / allowed.sum()))]
     camera = sample_camera(rng, resolution)
     if kind == "empty":
-        return Scene(kind, [], camera, -0.75)
+        return Scene(kind, [], camera)
     if kind == "several":
         return _several(rng, resolution, int(rng.integers(2, 5)) if num_objects is None else num_objects)
     car = build_car(sample_design(rng))
@@ -77,7 +76,7 @@ def sample_scene(rng: np.random.Generator, resolution: int, num_objects: int | N
         camera = aim(far, *(float(v) for v in rng.uniform(-0.7, 0.7, 2)))
     elif kind == "cut":
         camera = _cutting_camera(rng, camera, car)
-    return Scene(kind, [Placed(car)], camera, car.ground)
+    return Scene(kind, [Placed(car)], camera)
 
 
 def aim(camera: Camera, u: float, v: float) -> Camera:
@@ -133,7 +132,7 @@ def _place(rng: np.random.Generator, resolution: int, cars: list[Car]) -> Scene:
                 break
             # Every refusal widens the field, so a place is always found.
             spread *= 1.05
-    return Scene("several", placed, camera, 0.0)
+    return Scene("several", placed, camera)
 
 
 def _corners(placed: Placed[Car]) -> Array:

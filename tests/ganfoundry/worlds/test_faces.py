@@ -17,6 +17,7 @@ from ganfoundry.worlds.annotator_data import render_samples
 from ganfoundry.worlds.face_look import DISTANCE, FOV, PITCH, YAW
 
 WORLD = get_world("faces")
+GOLDEN = Path(__file__).with_name("golden_faces.npz")
 
 
 def camera(azimuth, elevation=3.0, resolution=64):
@@ -323,3 +324,22 @@ def test_scenes_hold_none_one_and_several_faces_of_many_sizes():
 def test_bad_requests_are_refused(call):
     with pytest.raises(InputError):
         call()
+
+
+def test_images_are_those_that_the_shipped_networks_know():
+    golden = np.load(GOLDEN)
+    for index, seed in enumerate(golden["seeds"].tolist()):
+        sample = WORLD.render(seed, 32)
+        assert np.abs(sample.image.astype(float) - golden["images"][index]).mean() < 0.5
+        assert np.mean(sample.parts == golden["parts"][index]) > 0.99
+        np.testing.assert_allclose(sample.keypoints, golden["keypoints"][index], atol=0.01)
+    scene = WORLD.render_scene(4, 48, num_objects=3)
+    assert np.abs(scene.image.astype(float) - golden["scene"]).mean() < 0.5
+    assert np.mean(scene.instances == golden["scene_instances"]) > 0.99
+
+
+def test_unknown_hair_styles_and_sizes_are_refused():
+    with pytest.raises(InputError, match="no hair style 'mohawk'; choose one of"):
+        WORLD.render(0, 32, body_type="mohawk")
+    with pytest.raises(InputError, match="give positive numbers"):
+        WORLD.render(0, 0)

@@ -27,7 +27,7 @@ def plans():
 @pytest.fixture(scope="module")
 def scenes(plans):
     light, background = sample_light(stream(0, 1)), sample_background(stream(1, 1))
-    return [draw(plan.placed, plan.camera, light, background, plan.ground, 1) for plan in plans]
+    return [draw(plan.placed, plan.camera, light, background, 1) for plan in plans]
 
 
 def test_instances_boxes_keypoints_and_attributes_match(scenes):
@@ -84,8 +84,8 @@ def test_a_nearer_car_hides_a_farther_one():
     near = Placed(cars[0], (0.0, -cars[0].ground, 0.0), 90.0)
     far = Placed(cars[1], (0.5, -cars[1].ground, -4.0), 60.0)
     camera = Camera(0.0, 6.0, 14.0, 30.0, (0.0, 0.7, 0.0), 96)
-    both = draw([near, far], camera, light, background, 0.0, 1)
-    alone = [draw([placed], camera, light, background, 0.0, 1) for placed in (near, far)]
+    both = draw([near, far], camera, light, background, 1)
+    alone = [draw([placed], camera, light, background, 1) for placed in (near, far)]
     first, second = (sample.instances == 1 for sample in alone)
     overlap = first & second
     assert overlap.sum() > 50
@@ -104,7 +104,7 @@ def test_a_car_behind_another_is_left_out():
     car = build_car(sample_design(stream(0, 0)))
     hidden = Placed(car, (0.0, 0.0, -30.0), 90.0)
     camera = Camera(0.0, 0.5, 10.0, 30.0, resolution=64)
-    sample = draw([hidden, Placed(car, yaw=90.0)], camera, light, background, car.ground, 1)
+    sample = draw([hidden, Placed(car, yaw=90.0)], camera, light, background, 1)
     assert len(sample.attributes) == len(sample.keypoints) == 1
     assert sample.attributes[0]["yaw"] == 90.0
     assert set(np.unique(sample.instances)) == {0, 1}
@@ -115,8 +115,8 @@ def test_turning_the_car_is_turning_the_camera_backwards():
     look = stream(0, 1)
     light, background = sample_light(look), sample_background(look)
     camera = Camera(40.0, 10.0, 11.0, 26.0, resolution=64)
-    turned = draw([Placed(car, yaw=25.0)], camera, light, background, car.ground, 1)
-    plain = draw([Placed(car)], replace(camera, azimuth=15.0), light, background, car.ground, 1)
+    turned = draw([Placed(car, yaw=25.0)], camera, light, background, 1)
+    plain = draw([Placed(car)], replace(camera, azimuth=15.0), light, background, 1)
     assert np.mean(turned.parts == plain.parts) > 0.995
     assert turned.attributes[0]["azimuth"] == pytest.approx(15.0)
     assert turned.attributes[0]["elevation"] == pytest.approx(10.0)
