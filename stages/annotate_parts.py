@@ -136,7 +136,7 @@ def _choose(
     import numpy as np
 
     from ganfoundry.errors import InputError
-    from ganfoundry.worlds.annotator_choice import choose_balanced, k_medoids
+    from ganfoundry.worlds.annotator_choice import choose_balanced, choose_medoids
 
     allowed = np.setdiff1d(np.arange(config.num_candidates), config.exclude)
     if len(allowed) < config.num_samples:
@@ -146,8 +146,7 @@ def _choose(
     if config.choose == "first":
         return allowed[: config.num_samples]
     if config.choose == "medoids":
-        spread = features[allowed] / np.maximum(features.std(0), 1e-6)
-        return allowed[k_medoids(spread, config.num_samples)]
+        return allowed[choose_medoids(features[allowed], config.num_samples)]
     return allowed[choose_balanced(found.rows(allowed), config.num_samples, azimuths=azimuths)]
 
 

@@ -68,6 +68,19 @@ def k_medoids(features: ArrayLike, count: int, *, rounds: int = 20) -> NDArray[n
     return np.sort(np.array(medoids, np.int64))
 
 
+def choose_medoids(features: ArrayLike, count: int) -> NDArray[np.int64]:
+    """Samples that stand for all in the space of the generator's features, sorted rows.
+
+    Parameters
+    ----------
+    features : (n, D)
+        The mean of every feature map over the image; each is brought to standard deviation 1.
+    count : int
+    """
+    rows = np.asarray(features, np.float64)
+    return k_medoids(rows / np.maximum(rows.std(0), 1e-6), count)
+
+
 def choose_balanced(
     found: Annotation, count: int, *, azimuths: tuple[float, float] = (0.0, 360.0), keep: float = 0.4
 ) -> NDArray[np.int64]:
