@@ -17,13 +17,9 @@ import torch
 from torch import Tensor
 
 from ganfoundry.render.fragments import FragmentList
+from ganfoundry.render.kernels_edges import OUTSIDE, SAME_DEPTH
 from ganfoundry.render.reference import CHUNK, cross, drawn, gather_faces, perspective, screen_weights
 from ganfoundry.render.topology import Topology
-
-OUTSIDE = 1e-5
-"""Pixels from an edge where the surfaces beside it are looked for."""
-SAME_DEPTH = 1e-6
-"""Relative; faces this near to each other in depth touch, and the one with the lower index is in front."""
 
 
 @torch.no_grad()

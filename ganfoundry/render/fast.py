@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ganfoundry.render import kernels, kernels_shading, kernels_soft
+from ganfoundry.render import kernels, kernels_edges, kernels_shading, kernels_soft
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.fragments import FragmentList
 from ganfoundry.render.topology import Topology
@@ -27,7 +27,7 @@ class Surface(NamedTuple):
 
 
 class _Pieces(NamedTuple):
-    """Pieces of silhouettes inside one pixel each; see `kernels.cut`."""
+    """Pieces of silhouettes inside one pixel each; see `kernels_edges.cut`."""
 
     image: Any
     edge: Any
@@ -58,7 +58,7 @@ def _cut(screen: Any, topology: Topology, sides: Any, size: int) -> tuple[_Piece
     faces, edges, face_edges = _topology_arrays(topology)
     owner = np.empty(sides.shape, np.int32)
     room = np.empty(sides.shape[1])
-    bound = kernels.silhouette_owners(screen, faces, edges, face_edges, sides, size, owner, room)
+    bound = kernels_edges.silhouette_owners(screen, faces, edges, face_edges, sides, size, owner, room)
     whole = _Pieces(
         *(np.empty(bound, np.int32) for _ in range(3)),
         np.empty(bound),
@@ -66,7 +66,7 @@ def _cut(screen: Any, topology: Topology, sides: Any, size: int) -> tuple[_Piece
         np.empty((bound, 2)),
         np.empty(bound),
     )
-    count = kernels.cut(screen, edges, sides, owner, size, *whole)
+    count = kernels_edges.cut(screen, edges, sides, owner, size, *whole)
     return _Pieces(*(x[:count] for x in whole)), owner
 
 
@@ -77,18 +77,18 @@ def _topology_arrays(topology: Topology) -> tuple[Any, Any, Any]:
 def _borders(
     screen: Any, topology: Topology, boxes: Any, pieces: _Pieces, owner: Any, size: int, lists: list[Any]
 ) -> Any:
-    """Write the border fragments to the lists; the piece that each comes from, see `kernels.border_fragments`."""
+    """Write the border fragments to the lists; the piece that each comes from, see `kernels_edges.border_fragments`."""
     faces, edges, _ = _topology_arrays(topology)
     room = len(pieces.image)
     alone = topology.open_edges.numpy()[pieces.image if len(faces) > 1 else 0, pieces.edge]
     inverse, source = np.empty((room, 2)), np.empty(2 * room, np.int32)
     link, hit, inner = (np.empty(room, np.int32) for _ in range(3))
     head, blocks = _scratch(size, size, dtype="int32"), _scratch(size // 4 + 2, size // 4 + 2, dtype="int32")
-    kernels.hits(
+    kernels_edges.hits(
         screen, faces, boxes, size, pieces.image, pieces.middle, pieces.normal, alone,
         head, link, blocks, inverse, hit, inner,
     )  # fmt: skip
-    used = kernels.border_fragments(
+    used = kernels_edges.border_fragments(
         screen, faces, edges, pieces.image, pieces.edge, pieces.pixel, pieces.along, pieces.middle,
         pieces.share, owner, inverse, hit, inner, *lists, source,
     )  # fmt: skip
@@ -159,7 +159,7 @@ class _Surface(torch.autograd.Function):
             kernels.centres_backward(screen, faces, face_map, weights, of_depth, out)
         if source is not None and grads[4] is not None:
             of_weight = _array(grads[4])[count:]
-            kernels.borders_backward(
+            kernels_edges.borders_backward(
                 edges, pieces.image, pieces.edge, pieces.along, pieces.normal, source, of_weight, out
             )
         if under is not None and (grads[3] is not None or grads[4] is not None):

@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from ganfoundry.render.kernels import kernel
-from ganfoundry.render.margin_reference import FADED
+
+FADED = 3.0
+"""Times the reach; the mask is 0 from there."""
 
 
 @kernel

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ganfoundry.render.edges_reference import silhouettes
 from ganfoundry.render.fragments import FragmentList
+from ganfoundry.render.kernels_soft import FADED
 from ganfoundry.render.reference import (
     CHUNK,
     candidates,
@@ -25,9 +26,6 @@ from ganfoundry.render.reference import (
     screen_weights,
 )
 from ganfoundry.render.topology import Topology
-
-FADED = 3.0
-"""Times the reach; the mask is 0 from there."""
 
 
 def nearest_on_segment(a: Tensor, b: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
