@@ -112,9 +112,11 @@ def check(config: Config, sources: Sources, folder: Path, ctx: Context) -> "Impo
     from ganfoundry.labels.validation import summary, write_report
 
     generator = _generator(sources.gan)
-    samples, schema = _samples(config, sources, generator)
+    samples, schema, left_out = _samples(config, sources, generator)
     rules = Rules(parse_aliases(config.alias, schema), config.resize, config.max_difference, config.min_region)
     importer = Importer(Pool(samples), schema, rules)
+    if left_out:
+        importer.result.add("photos-left-out", "", left_out)
     images = read_annotations(config.annotations, None if config.format == "auto" else config.format, schema.parts)
     with ctx.progress("Reading annotations", len(importer.pool.samples)) as bar:
         result = importer.take_all(_counted(images, bar.advance))
@@ -144,14 +146,16 @@ def _generator(gan: Gan) -> "StyleGenerator":
     return load_gan(gan.path).generator
 
 
-def _samples(config: Config, sources: Sources, generator: "StyleGenerator") -> "tuple[list[Sample], PartSchema]":
-    """Samples that annotations can belong to, and the schema of the labels."""
+def _samples(config: Config, sources: Sources, generator: "StyleGenerator") -> "tuple[list[Sample], PartSchema, str]":
+    """Samples that annotations can belong to, the schema of the labels, and why photos are left out, if they are."""
+    from ganfoundry.errors import InputError
     from ganfoundry.labels.labelset import LabelSet
     from ganfoundry.labels.pairing import samples_of
     from ganfoundry.labels.real_photos import load_photos
     from ganfoundry.labels.schema import PartSchema
 
     samples: list[Sample] = []
+    left_out = ""
     schema = None if config.schema is None else PartSchema.from_toml(config.schema)
     for artifact, folder in ((sources.label_export, "pairs"), (sources.labels, "")):
         if artifact is not None:
@@ -159,14 +163,19 @@ def _samples(config: Config, sources: Sources, generator: "StyleGenerator") -> "
             samples += samples_of(known, "exported samples" if folder else "labelled samples")
             schema = schema or known.schema
     if sources.inversions is not None:
-        samples += load_photos(sources.inversions.path, generator, half=config.half_psnr)
+        try:
+            samples += load_photos(sources.inversions.path, generator, half=config.half_psnr)
+        except InputError as error:
+            if not samples:
+                raise
+            left_out = str(error)  # the run's inversions may have nothing to do with these annotations
     if not samples:
         raise UserError(
             "there are no samples that annotations could belong to: name --label-export, --labels or --inversions."
         )
     if schema is None:
         raise UserError("labels need a part schema: name one with --schema schema.toml.")
-    return samples, schema
+    return samples, schema, left_out
 
 
 def _pictures(generator: "StyleGenerator", w: Any, ctx: Context) -> Any:

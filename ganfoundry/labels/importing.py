@@ -134,8 +134,9 @@ class Importer:
                 self.take(image)
         except InputError as error:
             self.result.add("unreadable", "", str(error))
+        origins = {self.pool.samples[row].origin for row in self._taken}
         for index, sample in enumerate(self.pool.samples):
-            if index not in self._taken and any(self.pool.samples[row].origin == sample.origin for row in self._taken):
+            if index not in self._taken and sample.origin in origins:
                 self.result.add("not-labelled", sample.name, f"no annotation of these {sample.origin} belongs to it")
         check_classes(self.result)
         if not self._rows:
@@ -159,7 +160,8 @@ class Importer:
             check_keypoints(self.result, sample.name, points, label)
             self._rows.append((sample, label, points))
         caption = sample.name if sample.weight == 1 else f"{sample.name} (weight {sample.weight:.2f})"
-        self.result.checked.append(Checked(sample.name, sample.shown, label, points, brought, caption))
+        inverted = sample.image if sample.origin == "photos" else None
+        self.result.checked.append(Checked(sample.name, sample.shown, label, points, brought, caption, inverted))
 
     def _pair(self, image: AnnotatedImage) -> int | None:
         try:

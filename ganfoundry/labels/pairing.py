@@ -90,9 +90,12 @@ class Pool:
 
     def __post_init__(self) -> None:
         kept: list[Sample] = []
+        of_name: dict[str, list[Sample]] = {}
         for sample in self.samples:
             # A sample that is in several sources (labelled, then exported) is one sample.
-            if not any(other.name == sample.name and np.array_equal(other.w, sample.w) for other in kept):
+            alike = of_name.setdefault(sample.name, [])
+            if not any(np.array_equal(other.w, sample.w) for other in alike):
+                alike.append(sample)
                 kept.append(sample)
         self.samples = kept
         for index, sample in enumerate(kept):

@@ -1,7 +1,7 @@
 """What can be wrong with labels that come from elsewhere: findings, and the page that shows them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -28,6 +28,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "latent-differs": ("error", "The generator makes another picture of the latent than the stored one."),
     "other-generator": ("error", "The latents belong to another generator."),
     "nothing-imported": ("error", "No annotation is left that could be imported."),
+    "photos-left-out": ("warning", "Inversions in the run cannot serve as samples."),
     "not-labelled": ("warning", "A sample has no annotation; it is left out."),
     "left-out-shape": ("warning", "A shape was left out because it has no area or meaning here."),
     "empty-mask": ("warning", "Every pixel is background."),
@@ -71,6 +72,8 @@ class Checked:
     brought : (R, R, 3) uint8, or None
         The annotator's picture, where it is not the sample's.
     caption : str
+    inverted : (R, R, 3) uint8, or None
+        Of a photo: what the generator makes of its latent, which the labels must fit too.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Checked:
     keypoints: NDArray[np.float32]
     brought: NDArray[np.uint8] | None = None
     caption: str = ""
+    inverted: NDArray[np.uint8] | None = None
 
 
 @dataclass
@@ -235,13 +239,22 @@ def _overlays(result: Validation) -> list[Section]:
         return []
     palette = result.schema.palette
     assert palette is not None
-    tiles = np.stack([drawn(item, palette) for item in result.checked])
-    captions = [item.caption or item.name for item in result.checked]
+    tiles, captions = [], []
+    for item in result.checked:
+        tiles.append(drawn(item, palette))
+        captions.append(item.caption or item.name)
+        if item.inverted is not None:
+            tiles.append(drawn(replace(item, shown=item.inverted), palette))
+            captions.append("its inversion")
+    tiles = np.stack(tiles)
     figures = [
         Figure(captioned(tiles[i : i + TILES], captions[i : i + TILES], 6, scale=1), "", QUALITY)
         for i in range(0, len(tiles), TILES)
     ]
-    text = "Labels over the pictures. Keypoints: a filled ring is visible, a hollow one hidden. Crossed out: no label."
+    text = (
+        "Labels over the pictures. Keypoints: a filled ring is visible, a hollow one hidden. Crossed out: no label. A "
+        "photo is followed by its inversion, which its labels should fit too."
+    )
     return [Section("Every annotation", text, figures=figures)]
 
 

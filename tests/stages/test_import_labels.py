@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from PIL import Image
 
 from cli import cli
+from ganfoundry.data.reader import ShardReader
 from ganfoundry.gan.checkpoints import load_gan
+from ganfoundry.gan.latents import content_codes
 from ganfoundry.labels.labelset import LabelSet
 from ganfoundry.labels.synthesis import to_uint8
 from pipeline.registry import run_command_line
@@ -92,8 +95,6 @@ def test_new_samples_are_found_again_by_their_seeds() -> None:
     assert labels.names == ("seed-000301",)
     assert labels.seeds is not None
     assert labels.seeds.tolist() == [301]
-    from ganfoundry.gan.latents import content_codes
-
     np.testing.assert_allclose(labels.w, content_codes(generator, [301], 0.7).numpy(), atol=1e-6)
     assert ("not-labelled", "seed-000007") in findings()
 
@@ -105,8 +106,6 @@ def test_rows_of_a_labelled_set_go_out_with_the_interpreters_labels() -> None:
     assert call("export-labels", "--rows", "9,2", "--format", "png") == 0
     folder = Path("outputs/default/export-labels/annotate")
     assert call("import-labels", "--annotations", str(folder)) == 0
-    from ganfoundry.data.reader import ShardReader
-
     rows = ShardReader("outputs/default/synthesize/shards").rows([2, 9], ["label", "w"])
     assert imported().names == ("row-000002", "row-000009")
     np.testing.assert_array_equal(imported().masks, rows["label"])
@@ -290,3 +289,12 @@ def test_w_plus_is_refused_with_the_way_out(photos: Path, capsys: pytest.Capture
     text = refused(capsys, *IMPORT_PHOTOS, "--annotations", str(photos), "--run", "plus")
     assert "W+" in text
     assert "--method w" in text
+    beside = ("--run", "plus", "--annotations", "nothing", "--labels", "own")
+    own = Path("own")
+    shades = LabelSet.load("labels")
+    replace(shades, generator_sha256=load_gan("photo-gan").sha256).save(own)
+    shutil.copytree(own / "masks", "nothing")
+    text = refused(capsys, "import-labels", "--gan", "photo-gan", *beside)
+    assert "latent-differs" in text, "the labels of another generator, but not the photos, are what is wrong"
+    rows = json.loads(Path("outputs/plus/import-labels/validation.json").read_text())["findings"]
+    assert ["photos-left-out" for row in rows if row["code"] == "photos-left-out" and "W+" in row["message"]]

@@ -3,6 +3,7 @@
 import io
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_every_kind_of_finding(code: str, tmp_path: Path) -> None:
 
 
 def test_every_code_is_tested_here() -> None:
-    assert set(CODES) - set(FINDINGS) == {"latent-differs", "other-generator"}
+    assert set(CODES) - set(FINDINGS) == {"latent-differs", "other-generator", "photos-left-out"}
 
 
 def test_labels_without_fault_have_no_findings() -> None:
@@ -198,6 +199,10 @@ def test_photos_are_cropped_as_invert_does_and_carry_weights() -> None:
     expected[2:6, 2:6] = 2
     np.testing.assert_array_equal(labels.masks[0], expected)
     np.testing.assert_allclose(labels.keypoints[0, 0], [4, 4, 2])
+    photo, generated = take.result.checked
+    assert photo.inverted is not None
+    assert generated.inverted is None
+    assert "weight 0.25" in photo.caption
 
 
 def test_nothing_can_be_imported() -> None:
@@ -208,8 +213,6 @@ def test_nothing_can_be_imported() -> None:
 def label_set(*names: str, **more) -> LabelSet:
     take = importer(*names)
     take.take_all([annotated(f"{name}.png") for name in names])
-    from dataclasses import replace
-
     return replace(take.labels({}), **more)
 
 

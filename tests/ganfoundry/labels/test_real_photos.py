@@ -15,8 +15,12 @@ from ganfoundry.data.shards import ShardFolder, write_shard
 from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import load_gan
 from ganfoundry.gan.latent_spaces import WLatents, WPlusLatents, save_latents
+from ganfoundry.labels.formats import AnnotatedImage
+from ganfoundry.labels.importing import Importer
+from ganfoundry.labels.pairing import Pool
 from ganfoundry.labels.real_photos import certainty, load_photos
 from tests.ganfoundry.gan.inversion.invhelp import samples, write_gan
+from tests.stages.labelhelp import SCHEMA
 
 
 @given(st.floats(0, 200), st.floats(0, 200), st.floats(0, 100))
@@ -112,11 +116,6 @@ def test_a_damaged_folder_is_named(folder: Path, gan: Path, damage: str) -> None
 
 def test_a_picture_of_the_album_is_what_the_annotator_saw(folder: Path, gan: Path, tmp_path: Path) -> None:
     """The photo, brought to the generator's size as invert does, is recognised; the generator's image is not."""
-    from ganfoundry.labels.formats import AnnotatedImage
-    from ganfoundry.labels.importing import Importer
-    from ganfoundry.labels.pairing import Pool
-    from tests.stages.labelhelp import SCHEMA
-
     photos = load_photos(folder, load_gan(gan).generator)
     for shown, code in ((photos[1].shown, []), (photos[1].image, ["picture-differs"])):
         file = tmp_path / "two.png"
