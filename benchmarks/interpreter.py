@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ganfoundry.labels.factorised import concatenated, project
 from ganfoundry.labels.interpreter import InterpreterConfig, StyleInterpreter
-from ganfoundry.labels.interpreter_training import initial_parameters
+from ganfoundry.labels.member_networks import initial_parameters
 from ganfoundry.labels.uncertainty import divergence, entropy
 
 MEMBERS, CLASSES = 10, 12

@@ -1,14 +1,16 @@
-"""The Style Interpreter: an ensemble of small per-pixel networks from a generator's feature maps to part labels.
+"""The Style Interpreter: an ensemble of per-pixel networks, from a generator's feature maps to parts and keypoints.
 
 DatasetGAN (Zhang et al., CVPR 2021): a GAN's feature maps already know the parts, so 16 labelled samples teach a
-three-layer MLP to label every other sample. Ten of them vote, and where they disagree the label is uncertain.
+three-layer MLP to label every other sample. Ten of them vote, and where they disagree the label is uncertain. The same
+networks, or a second set, make a heat map for every keypoint.
 
 Here the members are one batched network: parameters have a leading member axis, training is a few thousand pixels a
-step, and prediction uses the factorised first layer of :mod:`ganfoundry.labels.factorised`. Channels are standardised
-during training and the standardisation is folded into the first layer afterwards, which changes nothing but rounding.
+step (:mod:`ganfoundry.labels.interpreter_training`), and prediction uses the factorised first layer of
+:mod:`ganfoundry.labels.factorised`. A pixel's D features are gathered from maps at their own resolutions, so the tall
+feature tensor exists neither in training nor in prediction.
 
-Defaults that differ from the published code, each an option: dropout between the layers, soft voting, class-balanced
-pixels instead of all pixels (:mod:`ganfoundry.labels.training_pixels`), no batch normalisation.
+Defaults differ from the paper and its code; :mod:`ganfoundry.labels.presets` has all three side by side. There is no
+mirror augmentation: a generator's feature maps of a mirrored image are not its mirrored feature maps.
 """
 
 import json

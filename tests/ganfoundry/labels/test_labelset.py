@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,19 @@ def test_round_trip(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
         assert getattr(read, name).dtype == getattr(written, name).dtype
     assert LabelSet.load(tmp_path).generator_sha256 == SHA
+
+
+@pytest.mark.parametrize("wrong", [[1, 2], "many", [0, 0, 0], [1, -1, 1], [1, None, 1]])
+def test_weights_of_samples(tmp_path: Path, wrong: object) -> None:
+    weights = np.array([1, 0.5, 0.25], np.float32)
+    replace(label_set(), weights=weights).save(tmp_path)
+    read = LabelSet.load(tmp_path).weights
+    assert read is not None
+    np.testing.assert_array_equal(read, weights)
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"weights": wrong}))
+    with pytest.raises(InputError, match='"weights" must be 3 numbers from 0 on'):
+        LabelSet.load(tmp_path)
 
 
 def test_optional_parts_may_be_absent(tmp_path: Path) -> None:
