@@ -152,12 +152,14 @@ class InverseGraphicsNetwork(nn.Module):
         )
         self.basis = nn.Parameter(torch.randn(config.basis, len(vertices), 3) * 0.01)
         self.keypoint_logits = nn.Parameter(torch.zeros(config.num_keypoints, len(vertices)))
-        self.keypoint_coefficients = nn.Linear(config.code, config.num_keypoints * _KEYPOINT_RANK)
+        self.keypoint_coefficients: nn.Linear | None = None
+        if config.num_keypoints:
+            self.keypoint_coefficients = nn.Linear(config.code, config.num_keypoints * _KEYPOINT_RANK)
+            nn.init.zeros_(self.keypoint_coefficients.weight)
+            nn.init.zeros_(self.keypoint_coefficients.bias)
         self.keypoint_basis = nn.Parameter(torch.randn(_KEYPOINT_RANK, len(vertices)) * 0.1)
         self.part_logits = nn.Parameter(torch.zeros(1, config.num_parts - 1, *config.texture))
         self.painter = Painter(config)
-        nn.init.zeros_(self.keypoint_coefficients.weight)
-        nn.init.zeros_(self.keypoint_coefficients.bias)
 
     def encode(self, image: Tensor) -> Tensor:
         """Code (N, code) of images (N, 3, S, S) in [-1, 1]."""
@@ -176,8 +178,14 @@ class InverseGraphicsNetwork(nn.Module):
         offset = offset + self._painted_displacement(code) + self.mean
         if self.config.symmetric_shape:
             offset = (offset + mirrored(offset, self.mirror)) / 2
-        logits = self.keypoint_coefficients(code).float().unflatten(1, (-1, _KEYPOINT_RANK)) @ self.keypoint_basis
-        return Shape(self.start + offset, offset, code, (self.keypoint_logits + logits).softmax(2))
+        return Shape(self.start + offset, offset, code, self._keypoint_weights(code))
+
+    def _keypoint_weights(self, code: Tensor) -> Tensor:
+        """Distributions over the vertices: one for all objects, moved a little by each code."""
+        if self.keypoint_coefficients is None:
+            return self.keypoint_logits.expand(len(code), -1, -1)
+        coefficients = self.keypoint_coefficients(code).float().unflatten(1, (-1, _KEYPOINT_RANK))
+        return (self.keypoint_logits + coefficients @ self.keypoint_basis).softmax(2)
 
     def _painted_displacement(self, code: Tensor) -> Tensor:
         """The displacement map read at the vertices, (N, V, 3)."""
