@@ -49,12 +49,23 @@ def motions(vertices: Tensor, azimuth: Tensor, centre: Tensor) -> dict[str, Call
     }
 
 
-def channels(kind: str, vertices: Tensor, random: torch.Generator) -> Tensor:
-    """Values (V, C) at the vertices: "mask" ones, "colour" smooth waves, "label" one of four parts, one-hot."""
+def channels(
+    kind: str, vertices: Tensor, topology: Topology, random: torch.Generator
+) -> tuple[Tensor, Tensor, Topology]:
+    """Values (T, C), the vertices (T,) that they belong to, and the faces of those.
+
+    "mask" is one everywhere, "colour" has smooth waves, "label" one of four parts for each face, one-hot: faces with
+    values of their own have vertices of their own.
+    """
+    rows = torch.arange(len(vertices))
     if kind == "mask":
-        return torch.ones(len(vertices), 1, dtype=vertices.dtype)
+        return torch.ones(len(vertices), 1, dtype=vertices.dtype), rows, topology
     waves = torch.sin(2.0 * vertices @ torch.randn(3, 4, generator=random, dtype=vertices.dtype))
-    return F.one_hot(waves.argmax(1), 4).to(vertices) if kind == "label" else 0.5 * waves[:, :3] + 0.5
+    if kind == "colour":
+        return 0.5 * waves[:, :3] + 0.5, rows, topology
+    faces = topology.faces[0].long()
+    parts = F.one_hot(waves[faces].mean(1).argmax(1), 4).to(vertices).repeat_interleave(3, 0)
+    return parts, faces.flatten(), Topology.of(torch.arange(faces.numel()).view(-1, 3), faces.numel())
 
 
 def supersampled(pose: Pose, values: Tensor, topology: Topology, size: int) -> Tensor:
@@ -87,20 +98,20 @@ def gradient_errors(
         azimuth = 360.0 * torch.rand((), generator=random, dtype=torch.float64)
         centre = vertices[torch.randint(len(vertices), (), generator=random)]
         for kind in kinds:
-            values = channels(kind, vertices, random)
+            values, rows, faces = channels(kind, vertices, topology, random)
             coarse = torch.randn(1, values.shape[1], 6, 6, generator=random, dtype=torch.float64)
             weights = F.interpolate(coarse, size=(size, size), mode="bicubic")[0]
             for name, motion in motions(vertices, azimuth, centre).items():
                 e = torch.zeros((), dtype=torch.float64, requires_grad=True)
                 pose = motion(e)
-                seen = render(
-                    pose[0], topology, Cameras.from_angles(*pose[1:]), size, attributes=values, silhouette=silhouette
-                )
+                cameras = Cameras.from_angles(*pose[1:])
+                seen = render(pose[0][rows], faces, cameras, size, attributes=values, silhouette=silhouette)
                 assert seen.attributes is not None
                 ours = torch.autograd.grad((weights * seen.attributes[0]).sum(), e)[0]
                 with torch.no_grad():
+                    moved = (motion(e + step) for step in (STEP, -STEP))
                     after, before = (
-                        (weights * supersampled(motion(e + s), values, topology, size)).sum() for s in (STEP, -STEP)
+                        (weights * supersampled((p[0][rows], *p[1:]), values, faces, size)).sum() for p in moved
                     )
                 found.setdefault((kind, name), []).append((float(ours), float((after - before) / (2.0 * STEP))))
     table = {}
