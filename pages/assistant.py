@@ -7,7 +7,6 @@ of train-interpreter, and stays in the page's hidden folder.
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +69,6 @@ class Training:
     step: int = 0
     steps: int = STEPS
     samples: int = 0
-    seconds: float = 0.0
     message: str = ""
 
 
@@ -160,16 +158,13 @@ class Assistant:
         return self._progress
 
     def _train(self, used: list[Sample]) -> None:
-        started = time.monotonic()
         try:
             interpreter = self._fit(used)
             temporary = self._path.with_name(f".tmp-{os.getpid()}-{_FILE}")
             interpreter.save(temporary)
             os.replace(temporary, self._path)
             self._trained = interpreter
-            self._progress = replace(
-                self._progress, state="done", step=STEPS, seconds=round(time.monotonic() - started, 1)
-            )
+            self._progress = replace(self._progress, state="done", step=STEPS)
         except _StoppedError:
             self._progress = replace(self._progress, state="stopped")
         except Exception as error:  # it must reach the person, and the server must live on

@@ -175,11 +175,12 @@ class LabelStore:
         """
         with self._lock:
             newest = self.get(name)
+            mask, keypoints = self._checked_mask(mask), self._checked_points(keypoints)
+            sample = Sample(name, newest.revision + 1, mask, keypoints, bool(done))
+            if sample.digest == newest.digest and sample.done == newest.done:
+                return newest  # nothing new, or sent again because the answer was lost
             if base != newest.revision:
                 raise ConflictError(newest)
-            sample = Sample(name, base + 1, self._checked_mask(mask), self._checked_points(keypoints), bool(done))
-            if sample.digest == newest.digest and sample.done == newest.done:
-                return newest
             write_whole(self._own / "pending.json", _dump(_to_table(sample)))
             self._apply(sample)
             return sample

@@ -12,6 +12,7 @@ export class Labels {
     this.done = sample.done;
     this.version = 0; // counts changes; what is saved is compared with it
     this.savedVersion = 0;
+    this.sent = null; // what was last sent to the server
     this.past = [];
     this.future = [];
     this.before = null;

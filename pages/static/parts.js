@@ -72,7 +72,7 @@ class Editor {
     new ResizeObserver(() => this.fit()).observe($("stage"));
     addEventListener("pagehide", () => this.saver.lastChance());
     document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "hidden") this.saver.lastChance();
+      if (document.visibilityState === "hidden") this.saver.push();
     });
     this.chooseTool("brush");
     this.choosePart(this.part);

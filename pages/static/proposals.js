@@ -50,7 +50,7 @@ export class Proposals {
     this.text.textContent = {
       none: "",
       running: `Training on ${images}: step ${training.step} of ${training.steps}`,
-      done: `Trained on ${images} in ${training.seconds} s.`,
+      done: `Trained on ${images}.`,
       stopped: "Training stopped.",
       failed: `Training failed: ${training.message}`,
     }[training.state];
@@ -58,6 +58,7 @@ export class Proposals {
 
   async start() {
     try {
+      await this.editor.saver.flush();
       const { sources, ...training } = await ask("POST", "training", {});
       this.update({ sources, training });
     } catch (error) {

@@ -20,7 +20,7 @@ export class Saver {
     this.on = on;
     this.waiting = new Map(); // name -> labels that are not on the server yet
     this.timer = 0;
-    this.busy = false;
+    this.pushing = null; // the promise of what is being sent
   }
 
   /** Labels changed. */
@@ -32,52 +32,80 @@ export class Saver {
   }
 
   later(delay) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.push(), delay);
+    this.timer ||= setTimeout(() => this.push(), delay);
   }
 
-  /** Send what waits, one image after another. */
-  async push() {
-    if (this.busy) return;
-    this.busy = true;
-    try {
-      for (const labels of [...this.waiting.values()]) await this.send(labels);
-      if (this.waiting.size) this.later(DELAY);
-      else this.on.status("Saved", "good");
-    } catch (error) {
-      this.on.status(`Not saved. ${explain(error)} Your work is kept in this browser.`, "bad");
-      if (!(error instanceof Refused) || error.status >= 500) this.later(AGAIN); // a full disk may be emptied
-    } finally {
-      this.busy = false;
+  /** Send what waits now; resolves when the server has it, or has refused it. */
+  async flush() {
+    await this.pushing;
+    await this.push();
+  }
+
+  /** Send what waits, one image after another; a second call waits for the first. */
+  push() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    this.pushing ??= this.pushAll().finally(() => (this.pushing = null));
+    return this.pushing;
+  }
+
+  async pushAll() {
+    let problem = null;
+    for (const labels of [...this.waiting.values()]) {
+      try {
+        await this.send(labels);
+      } catch (error) {
+        problem = error;
+        if (!(error instanceof Refused)) break; // no server: the others cannot be sent either
+      }
+    }
+    if (problem) {
+      this.on.status(`Not saved. ${explain(problem)} Your work is kept in this browser.`, "bad");
+      if (!(problem instanceof Refused) || problem.status >= 500) this.later(AGAIN); // a full disk may be emptied
+    } else if (this.waiting.size) {
+      this.later(DELAY);
+    } else {
+      this.on.status("Saved", "good");
     }
   }
 
   async send(labels) {
     const { version } = labels;
+    const before = labels.sent;
+    labels.sent = body(labels);
     try {
-      const listed = await ask("PUT", `samples/${labels.name}`, body(labels));
-      labels.revision = listed.revision;
-      labels.savedVersion = version;
-      if (labels.version === version) {
-        this.waiting.delete(labels.name);
-        this.dropDraft(labels.name);
-      } else {
-        this.keepDraft(labels);
-      }
-      this.on.saved(listed);
+      this.acknowledged(labels, version, await ask("PUT", `samples/${labels.name}`, labels.sent));
     } catch (error) {
       if (!(error instanceof Refused) || error.status !== 409) throw error;
+      const { newest } = error.body;
+      if (before && sameText(before, newest)) {
+        labels.revision = newest.revision; // our own, of which the answer was lost
+        return;
+      }
       this.waiting.delete(labels.name);
-      this.on.conflict(labels, error.body.newest);
+      this.on.conflict(labels, newest);
+      throw error;
     }
+  }
+
+  acknowledged(labels, version, listed) {
+    labels.revision = listed.revision;
+    labels.savedVersion = version;
+    if (labels.version === version) {
+      this.waiting.delete(labels.name);
+      this.dropDraft(labels.name);
+    } else {
+      this.keepDraft(labels);
+    }
+    this.on.saved(listed);
   }
 
   /** The tab may be closed next: send what waits without waiting for an answer. */
   lastChance() {
     for (const labels of this.waiting.values()) {
-      const text = body(labels);
-      if (JSON.stringify(text).length < KEEPALIVE) {
-        ask("PUT", `samples/${labels.name}`, text, { keepalive: true }).catch(() => {});
+      labels.sent = body(labels);
+      if (JSON.stringify(labels.sent).length < KEEPALIVE) {
+        ask("PUT", `samples/${labels.name}`, labels.sent, { keepalive: true }).catch(() => {});
       }
     }
   }
@@ -127,6 +155,11 @@ export class Saver {
 function body(labels) {
   const { revision, keypoints, done } = labels;
   return { revision, mask: toBase64(labels.mask), keypoints, done };
+}
+
+/** Whether two bodies hold the same labels, of whatever revision. */
+function sameText(a, b) {
+  return a.mask === b.mask && a.done === b.done && JSON.stringify(a.keypoints) === JSON.stringify(b.keypoints);
 }
 
 /** Whether a draft holds the same labels as a sample. */

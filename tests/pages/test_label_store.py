@@ -96,6 +96,9 @@ def test_saving_the_same_again_is_no_new_revision(folder):
     store = LabelStore(folder)
     store.save("sample-0", 1, painted(), POINTS, False)
     assert store.save("sample-0", 2, painted(), POINTS, False).revision == 2
+    assert (
+        store.save("sample-0", 1, painted(), POINTS, False).revision == 2
+    )  # the answer was lost, and it is sent again
 
 
 @pytest.mark.parametrize("open_again", [False, True])

@@ -304,6 +304,24 @@ def test_a_tab_closed_at_once_after_a_stroke_loses_nothing(blank, context):
     assert again.errors == []
 
 
+def test_an_answer_that_is_lost_is_no_conflict(blank, context):
+    server, folder = blank
+    someone = Person(context, server.url, folder)
+    someone.page.evaluate(
+        """() => { const real = window.fetch; let lost = false; window.fetch = async (...request) => {
+        const answer = await real(...request);
+        if (request[1]?.method === "PUT" && !lost) { lost = true; throw new TypeError("lost"); }
+        return answer; }; }"""
+    )
+    someone.choose(3)
+    someone.stroke((4.5, 4.5))
+    someone.page.wait_for_selector('#status[data-kind="bad"]')
+    someone.stroke((9.5, 9.5))  # so that what is sent again is not the same
+    someone.saved()
+    assert someone.mask()[4, 4] == someone.mask()[9, 9] == 3
+    assert not someone.page.is_visible("#conflict")
+
+
 def test_a_reload_in_the_middle_of_saving_loses_nothing(blank, context):
     server, folder = blank
     someone = Person(context, server.url, folder)
