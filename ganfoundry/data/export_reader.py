@@ -19,7 +19,19 @@ from ganfoundry.errors import InputError
 
 MAX_BYTES = 1 << 42
 """Largest uncompressed size of a field: it is read in pieces."""
-COLUMNS = ("image", "label", "keypoints", "score", "w", "seed", "row", "keep", "split", "uncertainty")
+COLUMNS = (
+    "image",
+    "label",
+    "keypoints",
+    "keypoint_spread",
+    "score",
+    "w",
+    "seed",
+    "row",
+    "keep",
+    "split",
+    "uncertainty",
+)
 
 
 class ExportReader:

@@ -29,6 +29,7 @@ AXES = {
     "label": ("row", "y", "x"),
     "uncertainty": ("row", "y", "x"),
     "keypoints": ("row", "keypoint", "coordinate"),
+    "keypoint_spread": ("row", "keypoint"),
     "w": ("row", "latent"),
 }
 """Names of the axes of each dataset; all others have rows only."""
@@ -64,7 +65,9 @@ def pack_hdf5(
     """
     path = Path(path)
     reader = ShardReader(export.shards)
-    names = (*set_fields(reader, export.description), *(("uncertainty",) if uncertainty_maps else ()))
+    names = set_fields(reader, export.description)
+    names += tuple(name for name in ("keypoint_spread",) if name in reader.fields)
+    names += ("uncertainty",) if uncertainty_maps else ()
     partial = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}")
     written = 0
     try:

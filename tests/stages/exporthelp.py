@@ -38,6 +38,7 @@ def make_arrays(rows, keypoints=True):
     if keypoints:
         places = np.stack([rng.random((3, 2)) * 24 for rng in rngs])
         visible = np.stack([rng.random((3, 1)) for rng in rngs])
+        arrays["keypoint_spread"] = np.stack([rng.random(3).astype(np.float32) for rng in rngs])
         arrays["keypoints"] = np.concatenate([places, visible], axis=2).astype(np.float32)
     return arrays
 

@@ -69,7 +69,7 @@ def coco_points(row):
 
 def test_hdf5_holds_exactly_the_kept_rows(exported):
     with h5py.File(exported / "dataset.h5") as file:
-        for name in ("image", "label", "score", "w", "seed", "keypoints"):
+        for name in ("image", "label", "score", "w", "seed", "keypoints", "keypoint_spread"):
             assert np.array_equal(file[name][...], TRUTH[name][KEPT])
             assert file[name].dtype == TRUTH[name].dtype
             assert file[name].fletcher32

@@ -13,6 +13,7 @@ from pipeline.registry import run_command_line
 from pipeline.stage import Context
 from stages.export import Config, run
 from tests.stages.exporthelp import CLASSES, DROPPED, KEPT, POINTS, make_arrays, make_set, tree
+from tests.stages.labelhelp import shades_gan, shades_interpreter, shades_labels
 from tests.stages.viewhelp import tiny_gan, view_codes
 
 OBJECTS = 21  # three shards
@@ -121,6 +122,24 @@ def test_repair_makes_exactly_the_damaged_shards_again(views, capsys):
     assert [entry["file"] for entry in found["repaired"]] == ["shards/shard-00001.h5"]
     assert payload(views) == before
     assert [path for path in shards if path.stat().st_mtime_ns != times[path]] == [shards[1]]
+
+
+@pytest.mark.slow
+def test_repair_of_a_labelled_set_made_by_its_stage(tmp_path, capsys):
+    gan = shades_gan(tmp_path / "gan")
+    shades_interpreter(tmp_path / "interpreter", gan, shades_labels(tmp_path / "labels", gan))
+    inputs = ("--gan", tmp_path / "gan", "--interpreter", tmp_path / "interpreter", "--quiet")
+    options = ("--num-samples", 12, "--rows-per-shard", 4, "--seed", 3)
+    assert command("synthesize", "--outputs", tmp_path, "--run", "run", *inputs, *options) == 0
+    folder = tmp_path / "run" / "synthesize"
+    before = payload(folder)
+    flip(folder / "shards" / "shard-00001.h5")
+    (folder / "labels.json").write_text("{")
+    code, found, _ = report(folder, capsys, "--repair")
+    assert (code, found["damage"]) == (0, [])
+    assert {entry["file"] for entry in found["repaired"]} == {"shards/shard-00001.h5", "labels.json"}
+    assert payload(folder) == before
+    assert found["statistics"]["images"] + found["statistics"]["dropped"] == 12
 
 
 @pytest.mark.parametrize("damage", ["missing", "manifest cut", "line twice", "plan", "index", "sheet"])
