@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ganfoundry.errors import InputError
-from ganfoundry.gan.modulation import modulated_conv2d
+from ganfoundry.gan.modulation import SynthesisLayer, modulated_conv2d
 from ganfoundry.gan.stylegan2 import Generator, GeneratorConfig
 from ganfoundry.labels.feature_source import HookedNetwork, images_and_maps, layers_of
 from ganfoundry.labels.interpreter import Training
@@ -81,7 +81,8 @@ def test_a_submodule_that_is_called_twice_is_refused() -> None:
             self.conv = nn.Conv2d(3, 3, 1)
 
         def forward(self, z: Tensor) -> Tensor:
-            return self.conv(self.conv(z))
+            twice: Tensor = self.conv(self.conv(z))
+            return twice
 
     with pytest.raises(InputError, match="called more than once"):
         HookedNetwork(Twice(), ["conv"], torch.zeros(1, 3, 4, 4))
@@ -96,13 +97,19 @@ def stylegan(**settings: Any) -> Generator:
     return generator
 
 
+def convolution(synthesis: nn.Module, name: str) -> SynthesisLayer:
+    layer = synthesis.get_submodule(name)
+    assert isinstance(layer, SynthesisLayer)
+    return layer
+
+
 @pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
 def test_raw_maps_are_the_convolution_before_noise_and_activation(architecture: str) -> None:
     synthesis = stylegan(architecture=architecture).synthesis
     w = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         _, maps = images_and_maps(synthesis, w, ["b8.conv0", "b8.conv0:raw", "b16.conv0", "b16.conv0:raw"])
-        layer = synthesis.get_submodule("b16.conv0")
+        layer = convolution(synthesis, "b16.conv0")
         before: dict[str, Tensor] = {}
         hook = layer.register_forward_hook(lambda m, inputs, _: before.update(x=inputs[0], style=inputs[1]))
         synthesis(w)
@@ -117,7 +124,8 @@ def test_raw_maps_of_residual_blocks_have_their_gain_undone() -> None:
     w = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         _, maps = images_and_maps(synthesis, w, ["b16.conv1:raw"])
-        layer, before = synthesis.get_submodule("b16.conv1"), {}
+        layer = convolution(synthesis, "b16.conv1")
+        before: dict[str, Tensor] = {}
         hook = layer.register_forward_hook(lambda m, inputs, _: before.update(x=inputs[0], style=inputs[1]))
         synthesis(w)
         hook.remove()

@@ -38,7 +38,9 @@ def world(images: int = 3, classes: int = 4, side: int = 16, seed: int = 0) -> t
     return features, labels
 
 
-def random_interpreter(features: dict[str, Tensor], *, members: int = 5, mode: Mode = "bilinear", **settings: Any):
+def random_interpreter(
+    features: dict[str, Tensor], *, members: int = 5, mode: Mode = "bilinear", **settings: Any
+) -> StyleInterpreter:
     layers = tuple((name, feature.shape[1]) for name, feature in features.items())
     config = InterpreterConfig(4, layers, 16, members, (12, 7), mode, **settings)
     random = torch.Generator().manual_seed(1)

@@ -43,13 +43,13 @@ def test_steps_of_published_networks_are_those_of_torch() -> None:
         rows, target = torch.randn(2, 9, 7, generator=random), torch.randint(0, 4, (2, 9), generator=random)
         losses = [nn.functional.cross_entropy(o, t) for o, t in zip(ours(rows, random), target, strict=True)]
         optimiser.zero_grad()
-        torch.stack(losses).sum().backward()
+        torch.autograd.backward(torch.stack(losses).sum())
         optimiser.step()
         for member, (network, other) in enumerate(zip(theirs, others, strict=True)):
             loss = nn.functional.cross_entropy(network(rows[member]), target[member])
             assert torch.allclose(loss, losses[member], atol=1e-5)
             other.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             other.step()
     rows = torch.randn(11, 7, generator=random)
     folded = ours.folded(torch.zeros(7), torch.ones(7))

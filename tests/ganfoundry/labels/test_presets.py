@@ -1,6 +1,7 @@
 """Every row in which DatasetGAN's paper and its released code differ, and what they share (facts of 2021)."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def world(images: int = 2, side: int = 8) -> tuple[FeatureTable, np.ndarray, np.
     return FeatureTable.build([features], images, side, standardise=False), labels, keypoints
 
 
-def fitted(preset: Preset, classes: int = 2, **training: object) -> StyleInterpreter:
+def fitted(preset: Preset, classes: int = 2, **training: Any) -> StyleInterpreter:
     """Train a preset for a few steps."""
     table, labels, keypoints = world()
     table = replace(table, mode=preset.mode)
