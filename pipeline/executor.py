@@ -222,6 +222,7 @@ def _client(cluster: "distributed.LocalCluster | None", scheduler: str | None) -
     import distributed
 
     limit = CONNECT_SECONDS if cluster is None else START_SECONDS
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is one sentence of ours
     try:
         client = distributed.Client(cluster or scheduler, timeout=limit, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
