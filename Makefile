@@ -12,10 +12,10 @@ STAMP := $(VENV)/.installed
 DEFAULT_SUITE := -m "not slow and not gpu and not browser"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo status check test test-slow bench clean
+.PHONY: help install demo status check test test-slow test-browser bench clean
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Install into .venv (once; again only when the requirements change)
 
@@ -45,6 +45,9 @@ test: install ## Run the default test suite on 2 processes
 
 test-slow: install ## Run the tests that take minutes
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -m "slow and not gpu and not browser"
+
+test-browser: install ## Run the tests of the annotation pages in a headless Chromium (skipped where there is none)
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser
 
 bench: install ## Run every benchmark: tables, and one JSON line each
 	@set -e; for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "== $$name"; \

@@ -1,5 +1,7 @@
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -9,7 +11,7 @@ from flask import Flask
 from ganfoundry.errors import RunError
 from ganfoundry.labels.labelset import LabelSet
 from pages.server import serve
-from tests.pages.pagehelp import SIDE, Server, body, free_port, shaded_labels
+from tests.pages.pagehelp import ROOT, SIDE, Server, body, free_port, shaded_labels
 from tests.stages.labelhelp import shades_gan
 
 
@@ -90,3 +92,8 @@ def test_a_port_that_is_taken_is_named():
         other.listen()
         with pytest.raises(RunError, match=r"cannot listen.*try another --port"):
             serve(Flask(__name__), print, other.getsockname()[1])
+
+
+def test_stages_load_no_web_server_before_a_page_is_asked_for():
+    code = "import sys, stages.annotate_parts, stages.annotate_views; sys.exit('flask' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
