@@ -39,6 +39,17 @@ from ganfoundry.gan.train_state import TrainingState, checkpoints, is_checkpoint
 from ganfoundry.gan.train_step import process_rows, real_batch, training_step
 
 
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What every process of a run works on; as for `train`. Picklable."""
+
+    config: TrainingConfig
+    images: Path
+    out: Path
+    start: str | Path | None
+    device: str
+
+
 def train(
     config: TrainingConfig,
     images: Path,
@@ -80,16 +91,16 @@ def train(
     open_images(images, config.resolution, config.batch)
     out.mkdir(parents=True, exist_ok=True)
     device = choose_device(config.device)
-    arguments = (config, images, out, start, str(device))
+    job = Job(config, images, out, start, str(device))
     with stop_on_signals() as stop:
         if launched():
             with launched_group(device) as (group, device):
                 from_first([images.resolve(), out.resolve(), start])
-                work(group, stop.is_set, on_progress, config, images, out, start, str(device))
+                work(group, stop.is_set, on_progress, dataclasses.replace(job, device=str(device)))
         elif config.processes > 1 and device.type == "cpu":
-            run_processes(work, arguments, config.processes, stop, on_progress)
+            run_processes(work, (job,), config.processes, stop, on_progress)
         else:
-            work(Group(), stop.is_set, on_progress, *arguments)
+            work(Group(), stop.is_set, on_progress, job)
         if stop.is_set():
             raise KeyboardInterrupt
     state = TrainingState(config, device)
@@ -107,7 +118,7 @@ def follow(config: TrainingConfig) -> None:
     """
     with stop_on_signals() as stop, launched_group(choose_device(config.device)) as (group, device):
         images, out, start = from_first([None, None, None])
-        work(group, stop.is_set, lambda _: None, config, images, out, start, str(device))
+        work(group, stop.is_set, lambda _: None, Job(config, images, out, start, str(device)))
         if stop.is_set():
             raise KeyboardInterrupt
 
@@ -141,43 +152,26 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def work(
-    group: Group,
-    should_stop: Callable[[], bool],
-    report: Callable[[int], None],
-    config: TrainingConfig,
-    images: Path,
-    out: Path,
-    start: str | Path | None,
-    device: str,
-) -> None:
+def work(group: Group, should_stop: Callable[[], bool], report: Callable[[int], None], job: Job) -> None:
     """Train in one process of a group, and say what to do where that fails; the first one writes the files."""
-    with failures_explained(config, out):
-        _train(group, should_stop, report, config, images, out, start, torch.device(device))
+    with failures_explained(job.config, job.out):
+        _train(group, should_stop, report, job)
 
 
-def _train(
-    group: Group,
-    should_stop: Callable[[], bool],
-    report: Callable[[int], None],
-    config: TrainingConfig,
-    images: Path,
-    out: Path,
-    start: str | Path | None,
-    device: torch.device,
-) -> None:
+def _train(group: Group, should_stop: Callable[[], bool], report: Callable[[int], None], job: Job) -> None:
+    config = job.config
     if config.batch % (GROUP_SIZE * group.size):
         raise InputError(f"train-gan: {config.batch} images a step are no multiple of {GROUP_SIZE * group.size}")
-    state = TrainingState(config, device)
-    written = checkpoints(out / "checkpoints")
+    state = TrainingState(config, torch.device(job.device))
+    written = checkpoints(job.out / "checkpoints")
     if written:
         state.load(written[-1])
-    elif start is not None:
-        begin(state, start)
-    pixels = open_images(images, config.resolution, config.batch)
+    elif job.start is not None:
+        begin(state, job.start)
+    pixels = open_images(job.images, config.resolution, config.batch)
     order = BatchOrder(len(pixels), config.batch, config.seed)
     rows = process_rows(config.batch, group.rank, group.size)
-    recorder = Recorder(state, out, pixels) if group.rank == 0 else None
+    recorder = Recorder(state, job.out, pixels) if group.rank == 0 else None
     began = time.monotonic()
     stopped = False
     while state.images < config.kimg * 1000 and not stopped:
