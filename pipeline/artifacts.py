@@ -175,6 +175,16 @@ class InverseGraphics(Artifact):
     main = "report.html"
 
 
+class Assets(Artifact):
+    """Textured meshes: NAME.glb, NAME.obj, gallery.html."""
+
+    kind = "assets"
+    title = "textured meshes"
+    made_by = ("reconstruct",)
+    payload = ("gallery.html",)
+    main = "gallery.html"
+
+
 class Labels(Artifact):
     """Labelled generated images: images/*.png, masks/*.png, latents.safetensors, labels.json."""
 
