@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganfoundry.data.description import SetDescription
-    from ganfoundry.downstream import Examples, ExampleSource
+    from ganfoundry.downstream import Examples, StoredExamples
     from ganfoundry.downstream.networks import Net, Task
     from ganfoundry.report import Chart
 
@@ -38,7 +38,9 @@ TITLES = {"parts": "Parts", "keypoints": "Keypoints"}
 class Config:
     """Options of the training."""
 
-    learn_from: str = param("labelled-set", "What to learn from.", choices=("labelled-set", "export"))
+    learn_from: str = param(
+        "labelled-set", "What to learn from; of an export, its training split.", choices=("labelled-set", "export")
+    )
     backbone: str = param("small", "small is meant for CPUs and 64 px.", choices=("small", "resnet101"))
     keypoints: bool = param(True, "Train on the keypoints too, where there are any.")
     held_out: float = param(0.1, "Share of the images kept out of the training, for the figures.", min=0.0, max=0.5)
@@ -63,7 +65,8 @@ def run(
     from ganfoundry.downstream.model import save_net
     from ganfoundry.labels.synthesis import single_thread
 
-    source, description = _source(config, labelled_set, export)
+    source = _source(config, labelled_set, export)
+    description = source.description
     order = sample_rng(config.seed, EVALUATION, 0).permutation(len(source))
     kept_out = int(config.held_out * len(source))
     if len(source) - kept_out < 1 or source.resolution % 8:
@@ -81,7 +84,7 @@ def run(
     charts: list[Chart] = []
     for task in tasks:
         with single_thread():
-            nets[task], chart = _train(config, task, source, training, description, out, ctx)
+            nets[task], chart = _train(config, task, source, training, out, ctx)
         charts.append(chart)
         save_net(out.path / f"{task}.safetensors", nets[task])
         if examples is not None:
@@ -99,32 +102,26 @@ def run(
     _report(out.path / "report.html", card, nets, examples, description, charts)
 
 
-def _source(
-    config: Config, labelled_set: LabelledSet | None, export: Export | None
-) -> "tuple[ExampleSource, SetDescription]":
-    """Images and what is known about them."""
-    from ganfoundry.data.description import SetDescription
-    from ganfoundry.downstream import Hdf5Examples, ShardExamples
+def _source(config: Config, labelled_set: LabelledSet | None, export: Export | None) -> "StoredExamples":
+    """Images with labels, and what is known about them."""
+    from ganfoundry.downstream import StoredExamples
 
     if config.learn_from == "labelled-set":
         if labelled_set is None:
             raise UserError("there is no labelled set to learn from: run synthesize, or name one with --labelled-set")
-        return ShardExamples(labelled_set.path), SetDescription.load(labelled_set.path / "labels.json")
+        return StoredExamples(labelled_set.path)
     if export is None:
         raise UserError("there is no exported set to learn from: run export, or name one with --export")
-    path = export.path / "dataset.h5"
-    if not path.is_file():
+    if not (export.path / "dataset.h5").is_file():
         raise UserError(f"{export.path} holds no dataset.h5; export the set with the format hdf5")
-    found = Hdf5Examples(path)
-    return found, found.description
+    return StoredExamples(export.path)
 
 
 def _train(
     config: Config,
     task: "Task",
-    source: "ExampleSource",
+    source: "StoredExamples",
     rows: "NDArray[np.int64]",
-    description: "SetDescription",
     out: Writer[DownstreamModel],
     ctx: Context,
 ) -> "tuple[Net, Chart]":
@@ -135,10 +132,10 @@ def _train(
     from ganfoundry.downstream.examples import Subset, mirror_order
     from ganfoundry.report import Chart, Series
 
-    outputs = description.classes if task == "parts" else description.keypoints
+    outputs = source.description.classes if task == "parts" else source.description.keypoints
     net = build_net(NetConfig(task, outputs, config.backbone, resolution=source.resolution), config.seed)  # type: ignore[arg-type]
     recipe = Recipe(config.steps, config.batch_size, config.peak_rate, seed=config.seed, precision=config.precision)
-    mirror = torch.tensor(mirror_order(description.keypoints)) if source.has_keypoints else None
+    mirror = torch.tensor(mirror_order(source.description.keypoints)) if source.has_keypoints else None
     curve: list[tuple[int, float]] = []
     with ctx.progress(f"Training ({task})", config.steps) as bar:
         done = 0

@@ -1,7 +1,7 @@
 """Training on labelled images: what a data set is worth is what a network learns from it."""
 
 from ganfoundry.downstream.evaluation import Found, keypoint_figures, part_figures, predict
-from ganfoundry.downstream.examples import Examples, ExampleSource, Hdf5Examples, ShardExamples
+from ganfoundry.downstream.examples import Examples, ExampleSource, StoredExamples
 from ganfoundry.downstream.networks import NetConfig, build_net
 from ganfoundry.downstream.training import Recipe, Supervised, fit
 
@@ -9,10 +9,9 @@ __all__ = [
     "ExampleSource",
     "Examples",
     "Found",
-    "Hdf5Examples",
     "NetConfig",
     "Recipe",
-    "ShardExamples",
+    "StoredExamples",
     "Supervised",
     "build_net",
     "fit",

@@ -5,7 +5,6 @@ keypoints with a weight: 1 for a visible keypoint of a render, the interpreter's
 synthesised one, 0 where it is hidden or outside.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -15,11 +14,8 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ganfoundry.data.description import SetDescription
-from ganfoundry.data.integrity import h5py, open_hdf5
-from ganfoundry.data.reader import ShardReader
+from ganfoundry.data.dataset import LabelledDataset
 from ganfoundry.errors import InputError
-from ganfoundry.labels.labelset import kept_rows
 from ganfoundry.labels.schema import PartSchema
 from ganfoundry.worlds.annotator_data import Renders
 
@@ -126,85 +122,40 @@ def mirror_order(names: Sequence[str]) -> list[int]:
     return [names.index(other) if other in names else row for row, other in enumerate(partner)]
 
 
-class ShardExamples:
-    """Rows of a labelled set that its selection keeps.
-
-    Parameters
-    ----------
-    folder : Path
-        Of a labelled set (`synthesize`).
-    rows : ints, optional
-        Rows of the set, instead of those that selection.json keeps.
-
-    Raises
-    ------
-    InputError
-        If the folder is not whole, or no row is kept.
-    """
-
-    def __init__(self, folder: Path, rows: Sequence[int] | NDArray[np.int64] | None = None) -> None:
-        self._reader = ShardReader(folder / "shards")
-        self._rows = kept_rows(folder) if rows is None else np.asarray(rows, np.int64)
-        for name in ("image", "label"):
-            if name not in self._reader.fields:
-                raise InputError(f"{folder} holds no {name}s; give a set that synthesize made")
-        if len(self._rows) == 0:
-            raise InputError(f"no row of {folder} is kept; synthesize again with a smaller filter fraction")
-        self.resolution = int(self._reader.fields["image"][1][0])
-        self.has_keypoints = "keypoints" in self._reader.fields
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def rows(self, index: NDArray[np.int64]) -> Examples:
-        """Read rows, in the order given."""
-        names = ("image", "label", "keypoints") if self.has_keypoints else ("image", "label")
-        return Examples(**self._reader.rows(self._rows[index], names))
-
-
-def hdf5_description(file: h5py.File, path: Path) -> SetDescription:
-    """Classes, colours and sources as an exported file states them."""
-    try:
-        table = {name: file.attrs[name] for name in ("level", "generator_sha256", "interpreter_sha256")}
-        table |= {"classes": json.loads(file.attrs["classes"]), "palette": file.attrs["palette"].tolist()}
-        return SetDescription.parse(table | {"keypoints": json.loads(file.attrs["keypoint_names"])})
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} does not say what its labels mean ({error}); export the set again") from None
-
-
-class Hdf5Examples:
-    """Images of an exported file that its `keep` does not drop.
+class StoredExamples:
+    """Kept rows of a labelled set, or of the training split of its export.
 
     Parameters
     ----------
     path : Path
-        dataset.h5 (`export`).
+        The folder of a labelled set (`synthesize`) or of an export, or dataset.h5.
+
+    Attributes
+    ----------
+    description : SetDescription
+        Classes, colours, keypoint names, sources.
 
     Raises
     ------
     InputError
-        If the file is not one that `export` wrote, or keeps no image.
+        If the path is neither, or no row is kept.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = open_hdf5(path)
-        missing = [name for name in ("image", "label") if name not in self._file]
+        exported = path.is_file() or (path / "dataset.h5").exists()
+        self._data = LabelledDataset(path, split="train" if exported else None)
+        missing = [name for name in ("image", "label") if name not in self._data.fields]
         if missing:
-            raise InputError(f"{path} holds no {missing[0]}s; give the dataset.h5 that export wrote")
-        total = len(self._file["image"])
-        keep = self._file["keep"][:].astype(bool) if "keep" in self._file else np.ones(total, bool)
-        self._rows = np.flatnonzero(keep)
-        if len(self._rows) == 0:
-            raise InputError(f"{path} keeps no image; export a set with a smaller filter fraction")
-        self.description = hdf5_description(self._file, path)
-        self.resolution = int(self._file["image"].shape[1])
-        self.has_keypoints = "keypoints" in self._file
+            raise InputError(f"{path} holds no {missing[0]}s; give a set that synthesize or export made")
+        if len(self._data) == 0:
+            raise InputError(f"no row of {path} is kept; synthesize again with a smaller filter fraction")
+        self.description = self._data.description
+        self.resolution = int(self._data.reader.fields["image"][1][0])
+        self.has_keypoints = "keypoints" in self._data.fields
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._data)
 
     def rows(self, index: NDArray[np.int64]) -> Examples:
         """Read rows, in the order given."""
-        wanted, back = np.unique(self._rows[index], return_inverse=True)  # HDF5 wants them ascending, each once
-        names = ("image", "label", "keypoints") if self.has_keypoints else ("image", "label")
-        return Examples(**{name: self._file[name][wanted][back] for name in names})
+        return Examples(**{name: column.numpy() for name, column in self._data.batch(index.tolist()).items()})

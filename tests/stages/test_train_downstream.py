@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,13 +101,13 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, monkeypatc
 
 
 def test_an_exported_file_teaches_the_same(tmp_path):
-    from ganfoundry.downstream import Hdf5Examples, ShardExamples
+    from ganfoundry.downstream import StoredExamples
     from stages.export import Config as ExportConfig
     from stages.export import run as run_export
 
     labelled = toy_set(tmp_path / "set")
     run_export(ExportConfig(), labelled, Writer(tmp_path / "export", "key"), Context())
-    shards, file = ShardExamples(labelled.path), Hdf5Examples(tmp_path / "export" / "dataset.h5")
+    shards, file = StoredExamples(labelled.path), StoredExamples(tmp_path / "export")
     rows = np.array([3, 0, 3, 11])
     for name in ("image", "label", "keypoints"):
         assert np.array_equal(getattr(shards.rows(rows), name), getattr(file.rows(rows), name))
@@ -135,12 +136,20 @@ def test_a_file_of_something_else(tmp_path):
 
     with h5py.File(tmp_path / "dataset.h5", "w") as file:
         file["image"] = np.zeros((2, 8, 8, 3), np.uint8)
-    with pytest.raises(InputError, match="no labels"):
+    with pytest.raises(InputError, match="export again"):
         trained(tmp_path / "out", export=Export(tmp_path), learn_from="export")
-    with h5py.File(tmp_path / "dataset.h5", "a") as file:
-        file["label"] = np.zeros((2, 8, 8), np.uint8)
-    with pytest.raises(InputError, match="export the set again"):
-        trained(tmp_path / "out", export=Export(tmp_path), learn_from="export")
+
+
+def test_a_set_without_labels(tmp_path):
+    labelled = toy_set(tmp_path / "set", 4)
+    arrays = {"image": toy_examples(4).image}
+    shutil.rmtree(labelled.path / "shards")
+    with ShardFolder(labelled.path / "shards", 4, 4, "toy") as shards:
+        for task in shards.pending():
+            shards.acknowledge(write_shard(labelled.path / "shards", task.index, arrays, task.first))
+        shards.finish()
+    with pytest.raises(InputError, match="holds no labels"):
+        trained(tmp_path / "out", labelled)
 
 
 def test_a_damaged_selection_and_a_damaged_shard(tmp_path):
