@@ -40,8 +40,9 @@ class Job:
 
     @property
     def path(self) -> Path:
-        """File of the result."""
-        return OUTPUT / f"{self.row}-seed{self.seed}.json"
+        """File of the result; runs of other sizes have other folders."""
+        sizes = "-".join(str(value) for value in asdict(self.settings).values())
+        return OUTPUT / sizes / f"{self.row}-seed{self.seed}.json"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def run_job(job: Job) -> None:
             last[0] = time.monotonic()
             print(f"  {job.row} seed {job.seed}: {text}", file=sys.stderr, flush=True)
 
-    OUTPUT.mkdir(parents=True, exist_ok=True)
+    job.path.parent.mkdir(parents=True, exist_ok=True)
     row = ROWS[job.row]
     figures: dict[str, float] = {}
     for task in row.tasks:

@@ -84,7 +84,9 @@ def test_a_result_of_something_else_or_a_damaged_one_does_not_count(stand_ins, m
     (job,) = jobs.jobs_of(["supervised_16"], 1, SMALL)
     jobs.run_jobs([job], 1)
     assert job.result() is not None
-    assert replace(job, settings=replace(SMALL, steps=3)).result() is None
+    other = replace(job, settings=replace(SMALL, steps=3))
+    assert other.result() is None
+    assert other.path != job.path, "a quick run leaves a long one alone"
     with monkeypatch.context() as changed:
         changed.setitem(rows.ROWS, "supervised_16", replace(rows.ROWS["supervised_16"], labels=17))
         assert job.result() is None
@@ -183,7 +185,7 @@ def test_collected_shown_and_summarised(stand_ins, capsys):
     }
     with pytest.raises(InputError, match="no job"):
         table.collect(SMALL)
-    jobs.OUTPUT.mkdir()
+    jobs.Job("ours", 0, SMALL).path.parent.mkdir(parents=True)
     for row, values in figures.items():
         for seed in (0, 1):
             job = jobs.Job(row, seed, SMALL)
