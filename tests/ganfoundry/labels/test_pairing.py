@@ -71,6 +71,11 @@ def test_what_fits_two_samples_fits_none(file: str) -> None:
         POOL.find(file)
 
 
+def test_a_name_that_is_a_number_goes_before_numbers() -> None:
+    pool = Pool([sample("row-7", w=1), sample("7", w=2), sample("seed-0", 7, w=3)])
+    assert pool.find("7.png") == 1
+
+
 def test_a_sample_from_two_sources_is_one() -> None:
     pool = Pool([sample("a", 3, w=1), sample("a", 3, w=1), sample("a", 3, w=2)])
     assert len(pool.samples) == 2

@@ -100,6 +100,7 @@ CASES = {
     "studio words": brush(header(2**32 - 1)),
     "studio word size": brush(header(128, 31)),
     "studio other size": brush(header(4 * 4 * 4)),
+    "studio whole of another size": brush(brush_rle.encode(np.ones((4, 4), bool))),
     "studio sizes": studio(region("brushlabels", {}), region("brushlabels", {}) | {"original_width": 3}),
     "studio huge size": studio(region("polygonlabels", {}) | {"original_width": HUGE, "original_height": HUGE}),
     "studio two labels": studio(region("polygonlabels", {"points": SQUARE, "polygonlabels": ["a", "b"]})),
