@@ -3,8 +3,8 @@
     python -m benchmarks.exports --rows 10000
 
 The set holds random images with blocky labels and keypoints, as large as --side. Each format is written alone by the
-export stage in this process; the peak of the memory that Python and NumPy allocate is measured on 128 and 512 of the
-images, so that what grows with the rows shows. `inspect` reads every byte; flipped bits are planted at random in the shards and
+export stage in this process; the peak of the memory that Python and NumPy allocate is measured on 128 and 512 images,
+so that what grows with the rows shows. `inspect` reads every byte; flipped bits are planted at random in the shards and
 must all be found.
 """
 
