@@ -131,12 +131,13 @@ def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along
 @kernel
 def _inverse_depth(xa, ya, xb, yb, xc, yc, ia, ib, ic):  # type: ignore[no-untyped-def]
     """1 / depth at the origin of a triangle around it, 0 outside."""
-    ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
-    area = ea + eb + ec
-    turn = 1.0 if area > 0.0 else -1.0
-    if area != 0.0 and ea * turn >= 0.0 and eb * turn >= 0.0 and ec * turn >= 0.0:
-        return (ea * ia + eb * ib + ec * ic) / area
-    return 0.0
+    ea, eb = xb * yc - xc * yb, xc * ya - xa * yc
+    if ea * eb < 0.0:
+        return 0.0
+    ec = xa * yb - xb * ya
+    if ea * ec < 0.0 or eb * ec < 0.0 or ea + eb + ec == 0.0:
+        return 0.0
+    return (ea * ia + eb * ib + ec * ic) / (ea + eb + ec)
 
 
 @kernel
