@@ -43,6 +43,10 @@ class Cameras:
         """Some of the cameras."""
         return Cameras(self.rotation[rows], self.position[rows], self.focal[rows], self.centre[rows])
 
+    def to(self, dtype: torch.dtype) -> Cameras:
+        """The same in another precision."""
+        return Cameras(*(x.to(dtype) for x in (self.rotation, self.position, self.focal, self.centre)))
+
     @classmethod
     def from_angles(
         cls,

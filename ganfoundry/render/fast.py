@@ -295,7 +295,6 @@ class _Project(torch.autograd.Function):
 
 
 def project(vertices: Tensor, cameras: Cameras, size: int) -> Tensor:
-    """Points (N, V, 3) of vertices (1 or N, V, 3); as `Cameras.project`."""
-    kind = vertices.dtype
+    """Points (N, V, 3) of vertices (1 or N, V, 3); as `Cameras.project`, all of one precision."""
     values = (cameras.rotation, cameras.position, cameras.focal, cameras.centre)
-    return _Project.apply(size, vertices, *(x.to(kind) for x in values))
+    return _Project.apply(size, vertices, *values)

@@ -63,7 +63,8 @@ def render(
 ) -> Rendering:
     """Draw a batch of meshes.
 
-    Gradients flow to the vertices, the attributes, the texture, the UV coordinates and the cameras.
+    Gradients flow to the vertices, the attributes, the texture, the UV coordinates and the cameras. All is computed in
+    the vertices' precision, float32 at least, also under autocast.
 
     Parameters
     ----------
@@ -101,20 +102,21 @@ def render(
     InputError
         If shapes do not fit together or a vertex is not a finite number.
     """
-    if backend == "auto":
-        backend = "numba" if vertices.device.type == "cpu" else "torch"
-    scene = _prepare(
-        vertices, faces, cameras, size, attributes, texture, uv, uv_faces, wrap_u, fast_cpu=backend == "numba"
-    )
-    if reach is None:
-        reach = 1.0 if silhouette == "margin" else size / 16.0
     if backend not in get_args(Backend):
         raise InputError(f"there is no backend {backend!r}; choose auto, numba, torch or pytorch3d")
     if silhouette not in get_args(Silhouette):
         raise InputError(f"there is no silhouette mode {silhouette!r}; choose edge, soft, margin or centre")
-    if backend == "numba":
-        return _draw_fast(scene, size, silhouette, reach)
-    return _draw_reference(scene, size, silhouette, reach, backend)
+    kind = vertices.device.type
+    if backend == "numba" and kind != "cpu":
+        raise InputError(f"the numba kernels run on a CPU and the vertices are on {kind}; choose backend torch")
+    fast_cpu = backend == "numba" or (backend == "auto" and kind == "cpu")
+    if reach is None:
+        reach = 1.0 if silhouette == "margin" else size / 16.0
+    with torch.autocast(kind, enabled=False):
+        scene = _prepare(vertices, faces, cameras, size, attributes, texture, uv, uv_faces, wrap_u, fast_cpu=fast_cpu)
+        if fast_cpu:
+            return _draw_fast(scene, size, silhouette, reach)
+        return _draw_reference(scene, size, silhouette, reach, backend)
 
 
 def _draw_fast(scene: _Scene, size: int, silhouette: Silhouette, reach: float) -> Rendering:
@@ -186,6 +188,8 @@ def _prepare(
             f"{vertices.shape[1]} vertices do not fit faces made for {topology.num_vertices}; use their own"
         )
     topology = topology.to(vertices.device)
+    kind = torch.float64 if vertices.dtype == torch.float64 else torch.float32
+    vertices, cameras = vertices.to(kind), cameras.to(kind)
     if len(vertices) != len(cameras) and 1 not in (len(vertices), len(cameras)):
         raise InputError(f"{len(vertices)} meshes do not fit {len(cameras)} cameras; give one for each, or one for all")
     points = fast.project(vertices, cameras, size) if fast_cpu else cameras.project(vertices, size)
@@ -194,6 +198,7 @@ def _prepare(
             "vertices or cameras hold numbers that are not finite; the step before made them so (too large?)"
         )
     n = len(points)
+    attributes, uv, texture = (None if x is None else x.to(kind) for x in (attributes, uv, texture))
     given: dict[str, Tensor] = {"faces": topology.faces}
     pair_attributes = pair_uv = None
     if attributes is not None:

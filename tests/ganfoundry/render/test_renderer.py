@@ -269,6 +269,24 @@ def test_bad_input_is_named():
             render(**arguments)
 
 
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_half_precision_of_a_network_is_taken(backend):
+    vertices, topology = ball(1)
+    uv, texture = vertices[:, :2].float() / 2 + 0.5, torch.rand(3, 8, 8)
+    leaves = [vertices.float().bfloat16().requires_grad_(), texture.bfloat16().requires_grad_()]
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = render(
+            leaves[0], topology, Cameras.from_angles(20.0, 10.0, 4.0), 16, texture=leaves[1], uv=uv, backend=backend
+        )
+    assert seen.image.dtype == torch.float32
+    whole = render(
+        leaves[0].float(), topology, Cameras.from_angles(20.0, 10.0, 4.0), 16, texture=leaves[1].float(), uv=uv
+    )
+    torch.testing.assert_close(seen.image, whole.image, rtol=1e-4, atol=1e-4)
+    seen.image.sum().backward()
+    assert all(leaf.grad.dtype == torch.bfloat16 and leaf.grad.any() for leaf in leaves)
+
+
 def test_topology_of_a_ball_and_of_a_batch():
     vertices, topology = ball(2)
     v, e, f = len(vertices), topology.edges.shape[1], topology.faces.shape[1]
