@@ -97,10 +97,12 @@ def fold_affine(weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> t
     ----------
     weight : (members, out, D);  bias : (members, out);  scale, shift : (D,) or (members, D)
     """
-    wide = weight.double()
-    scaled = wide * (scale if scale.ndim == 1 else scale[:, None]).double()
-    moved = wide @ (shift if shift.ndim == 1 else shift[..., None]).double()
-    return scaled.float(), (bias.double() + moved.reshape(bias.shape)).float()
+    folded, moved = torch.empty_like(weight), torch.empty_like(bias)
+    for member, wide in enumerate(weight):  # in double precision, which is large: one member at a time
+        factor, offset = (x if x.ndim == 1 else x[member] for x in (scale.double(), shift.double()))
+        folded[member] = wide.double() * factor
+        moved[member] = bias[member].double() + wide.double() @ offset
+    return folded, moved
 
 
 def initial_parameters(

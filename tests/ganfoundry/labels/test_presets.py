@@ -189,6 +189,15 @@ def test_early_stop(preset: Preset) -> None:
         assert all(float(t[member].detach().mean()) == step for t in networks[0].state())
 
 
+def test_training_ends_by_itself() -> None:
+    """An epoch has two steps: not before the fifth one, and long before the hundredth."""
+    table, labels, _ = world()
+    steps: list[int] = []
+    small = replace(CODE, members=2, hidden=(4,), training=replace(CODE.training, patience=5, learning_rate=0.05))
+    small.fit(table, labels, 2, advance=lambda: steps.append(1))
+    assert 4 * 2 + 5 < len(steps) < 200
+
+
 @PUBLISHED
 def test_published_presets_learn(preset: Preset) -> None:
     table, labels, keypoints = world(4)
