@@ -56,10 +56,10 @@ class Config:
         "most-uncertain; or released-code, which drops the 30 most certain, too. preset: as the interpreter says.",
         resumes=True,
     )
-    score: Literal["preset", "top-tenth", "mean", "interior"] = param(
+    score: Literal["preset", "top-tenth", "mean", "interior", "object"] = param(
         "preset",
-        "Score of an image: mean uncertainty of its most uncertain tenth, of all pixels, or of the most uncertain "
-        "tenth away from where parts meet. preset: as the interpreter says.",
+        "Score of an image: mean uncertainty of its most uncertain tenth, of all pixels, of the most uncertain tenth "
+        "away from where parts meet, or of the object. preset: as the interpreter says.",
     )
     head: Literal["ensemble", "distilled"] = param("ensemble", "Who labels: the ensemble, or a network that learns it.")
     distil_images: int = param(256, "Samples from which the distilled head learns.", min=8)

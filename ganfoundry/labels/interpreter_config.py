@@ -8,7 +8,7 @@ from ganfoundry.labels.factorised import Mode
 Voting = Literal["soft", "majority"]
 Head = Literal["shared", "separate"]
 Heat = Literal["linear", "sigmoid"]  # outputs are heat values, learnt by squared error; or logits, by cross-entropy
-ImageScore = Literal["top-tenth", "mean", "interior"]
+ImageScore = Literal["top-tenth", "mean", "interior", "object"]
 FilterRule = Literal["most-uncertain", "released-code"]
 
 

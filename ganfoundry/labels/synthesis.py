@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ganfoundry.labels.distillation import DistilledHead
 
 BATCH = 8
+_PREDICTED = ("label", "uncertainty", "score", "keypoints", "keypoint_spread")
 Fit = Callable[[FeatureTable, NDArray[np.int64]], StyleInterpreter]
 
 
@@ -34,7 +35,8 @@ class LabelledSamples:
     uncertainty : (n, R, R) float32, Jensen-Shannon divergence of the ensemble in nats
     score : (n,) float32, mean of the most uncertain tenth of an image's pixels
     keypoints : (n, K, 3) float32, x, y in pixels and the chance of being visible; None without keypoints
-    keypoint_spread : (n, K) float32, pixels, how far apart the members place a keypoint; None without keypoints
+    keypoint_spread : (n, K) float32, pixels, how far apart the members place a keypoint; None without keypoints, and of
+        a distilled head, which has no members
     """
 
     image: NDArray[np.uint8]
@@ -65,15 +67,13 @@ def label_samples(
     dtype : torch.float32 or torch.bfloat16, of the interpreter's products
     """
     layers = [name for name, _ in interpreter.config.layers]
-    parts = []
+    parts: list[dict[str, NDArray]] = []
     for rows in w.split(batch):
         image, features = images_and_features(synthesis, rows, layers, batch=batch)
         prediction = interpreter.predict(features, dtype=dtype)
-        found = [prediction.label, prediction.uncertainty, prediction.score]
-        if prediction.keypoints is not None and prediction.keypoint_spread is not None:
-            found += [prediction.keypoints, prediction.keypoint_spread]
-        parts.append((image, *(t.numpy() for t in found)))
-    return LabelledSamples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        found = {name: getattr(prediction, name) for name in _PREDICTED}
+        parts.append({"image": image} | {name: value.numpy() for name, value in found.items() if value is not None})
+    return LabelledSamples(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from ganfoundry.labels.interpreter_config import InterpreterConfig
 from ganfoundry.labels.keypoints import peak_places
 from ganfoundry.labels.uncertainty import divergence
 
+_LEAST_HEIGHT = 0.05  # of a peak: lower ones are no more uncertain
 _SPREAD_RADIUS = 3.0  # of the window in which heat maps are compared, in standard deviations of the Gaussian
 
 
@@ -75,9 +76,9 @@ class Tally:
 def heat_spread(mean: Tensor, mean_square: Tensor, places: Tensor, sigma: float) -> Tensor:
     """How far apart the members' heat maps lie, as a distance.
 
-    Gaussians of height 1 that are shifted by a small d differ from their mean by (pi / 2) E|d|^2, summed over the
-    pixels, whatever their width. So sqrt(2 / pi sum of the variance) is the root mean square of the shift; a keypoint
-    that some members do not see at all counts as far away.
+    Gaussians of height a that are shifted by a small d differ from their mean by (pi / 2) a^2 E|d|^2, summed over the
+    pixels, whatever their width. So sqrt(2 / pi sum of the variance) / a is the root mean square of the shift; a
+    keypoint that some members do not see at all counts as far away.
 
     Parameters
     ----------
@@ -92,4 +93,5 @@ def heat_spread(mean: Tensor, mean_square: Tensor, places: Tensor, sigma: float)
     centre = torch.arange(mean.shape[-1]) + 0.5
     near_x, near_y = ((centre - places[:, axis, None]).abs() <= _SPREAD_RADIUS * sigma for axis in (0, 1))
     variance = (mean_square - mean.square()).clamp(min=0)
-    return (variance * near_y[:, :, None] * near_x[:, None, :]).sum((1, 2)).mul(2 / math.pi).sqrt()
+    height = mean.flatten(1).amax(1).clamp(min=_LEAST_HEIGHT)
+    return (variance * near_y[:, :, None] * near_x[:, None, :]).sum((1, 2)).mul(2 / math.pi).sqrt() / height

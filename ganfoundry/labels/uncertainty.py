@@ -10,6 +10,7 @@ in nats, between 0 (all members agree) and ln min(M, C). An image's score is one
     mean        mean over all pixels, as the paper has it
     interior    top-tenth over the pixels that do not touch another part: where parts meet every ensemble disagrees, in
                 good images as in bad ones
+    object      mean over the pixels labelled as part of the object, so that a large object counts as a small one
 """
 
 from typing import get_args
@@ -55,7 +56,7 @@ def image_score(uncertainty: Tensor, kind: ImageScore = "top-tenth", label: Tens
     ----------
     uncertainty : (n, R, R) float, of every pixel
     kind : see the module
-    label : (n, R, R) integer, predicted classes; needed for "interior" only
+    label : (n, R, R) integer, predicted classes, 0 is the background; needed for "interior" and "object"
 
     Returns
     -------
@@ -64,7 +65,7 @@ def image_score(uncertainty: Tensor, kind: ImageScore = "top-tenth", label: Tens
     Raises
     ------
     ValueError
-        For an unknown kind, or "interior" without labels.
+        For an unknown kind, or one that needs labels without them.
     """
     if kind == "mean":
         return uncertainty.flatten(1).mean(1)
@@ -72,7 +73,11 @@ def image_score(uncertainty: Tensor, kind: ImageScore = "top-tenth", label: Tens
         return _top_mean(uncertainty.flatten(1), torch.ones_like(uncertainty, dtype=torch.bool).flatten(1))
     if kind == "interior" and label is not None:
         return _top_mean(uncertainty.flatten(1), interior(label).flatten(1))
-    raise ValueError(f"the score is one of {', '.join(SCORE_KINDS)} (interior with labels), got {kind!r}")
+    if kind == "object" and label is not None:
+        inside = (label > 0).flatten(1)
+        inside |= ~inside.any(1, keepdim=True)  # without an object: the image
+        return (uncertainty.flatten(1) * inside).sum(1) / inside.sum(1)
+    raise ValueError(f"the score is one of {', '.join(SCORE_KINDS)} (the last two with labels), got {kind!r}")
 
 
 def interior(label: Tensor, margin: int | None = None) -> Tensor:

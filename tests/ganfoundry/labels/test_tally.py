@@ -53,13 +53,14 @@ def gaussians(centres: Tensor, sigma: float) -> Tensor:
 
 
 @pytest.mark.parametrize("sigma", [1.6, 3.0])
+@pytest.mark.parametrize("height", [1.0, 0.3])
 @pytest.mark.parametrize("distance", [0.0, 0.3, 0.8])
-def test_the_spread_of_shifted_heat_maps_is_their_shift_in_pixels(sigma: float, distance: float) -> None:
+def test_the_spread_of_shifted_heat_maps_is_their_shift_in_pixels(sigma: float, height: float, distance: float) -> None:
     angle = torch.linspace(0, 2 * torch.pi, MEMBERS + 1)[:-1]
     shifts = distance * torch.stack([angle.cos(), angle.sin()], 1)
-    heat = gaussians(torch.tensor([16.2, 14.7]) + shifts, sigma)[:, None]  # (members, 1, R, R)
+    heat = height * gaussians(torch.tensor([16.2, 14.7]) + shifts, sigma)[:, None]  # (members, 1, R, R)
     spread = heat_spread(heat.mean(0), heat.square().mean(0), torch.tensor([[16.2, 14.7]]), sigma)
-    assert float(spread) == pytest.approx(distance, abs=0.02 + 0.07 * distance)
+    assert float(spread) == pytest.approx(distance, abs=0.02 + 0.12 * distance)
 
 
 def test_members_that_do_not_see_a_keypoint_make_it_uncertain() -> None:
@@ -71,9 +72,9 @@ def test_members_that_do_not_see_a_keypoint_make_it_uncertain() -> None:
 
 def test_keypoints_of_a_shared_head() -> None:
     outputs = logits(0.1, CLASSES + POINTS)
-    outputs[:, CLASSES:] = 0
-    outputs[:, CLASSES, 3, 7] = 1.0
+    outputs[:, CLASSES:] = -9
+    outputs[:, CLASSES, 3, 7] = 9.0
     places, spread = tallied(outputs, num_keypoints=POINTS).keypoints()
-    assert places[0, :2].tolist() == [7.5, 3.5]
+    assert places[0, :2].tolist() == pytest.approx([7.5, 3.5], abs=1e-3)
     assert places[0, 2] > 0.9 > 0.1 > places[1, 2]
-    assert spread.tolist() == [0.0, 0.0]
+    assert spread.abs().max() < 1e-3

@@ -72,9 +72,9 @@ def test_image_score_is_the_mean_of_the_top_tenth() -> None:
     assert float(image_score(values)[0]) == pytest.approx((35 + 34 + 33) / 3)
     assert float(image_score(values, "mean")[0]) == pytest.approx(values.mean())
     assert float(image_score(torch.ones(1, 2, 2))[0]) == 1.0  # at least one pixel
-    with pytest.raises(ValueError, match="interior with labels"):
+    with pytest.raises(ValueError, match="the last two with labels"):
         image_score(values, "interior")
-    with pytest.raises(ValueError, match="top-tenth, mean, interior"):
+    with pytest.raises(ValueError, match="top-tenth, mean, interior, object"):
         image_score(values, "sum")  # type: ignore[arg-type]
 
 
@@ -117,7 +117,18 @@ def test_an_image_without_interior_is_scored_as_a_whole() -> None:
 
 def test_every_score_orders_a_clear_case() -> None:
     label = torch.zeros(2, 8, 8, dtype=torch.long)
+    label[0, 2:6, 2:6] = 1
     uncertainty = torch.stack([torch.full((8, 8), 0.1), torch.full((8, 8), 0.4)])
     for kind in SCORE_KINDS:
         low, high = image_score(uncertainty, kind, label)
         assert (float(low), float(high)) == (pytest.approx(0.1), pytest.approx(0.4))
+
+
+def test_the_object_score_does_not_depend_on_the_objects_size() -> None:
+    label = torch.zeros(2, 16, 16, dtype=torch.uint8)
+    label[0, 4:8, 4:8] = 1
+    label[1, 2:14, 2:14] = 3
+    uncertainty = 0.5 * (label > 0)
+    assert image_score(uncertainty, "object", label).tolist() == [0.5, 0.5]
+    small, large = image_score(uncertainty, "mean")
+    assert small < large
