@@ -74,7 +74,10 @@ def fill(polygons: Sequence[object], height: int, width: int) -> Mask:
     """
     result = np.zeros((height, width), bool)
     for polygon in polygons:
-        result |= _fill_one(_checked(polygon), height, width)
+        points = _checked(polygon)
+        limits = ((0, 0), (width, height))
+        (left, top), (right, bottom) = np.clip([np.floor(points.min(0)), np.ceil(points.max(0))], *limits).astype(int)
+        result[top:bottom, left:right] |= _fill_one(points - (left, top), bottom - top, right - left)
     return result
 
 
