@@ -22,12 +22,13 @@ from ganfoundry.downstream import Examples
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.gan.latents import content_codes
 from ganfoundry.gan.train_data import write_atomically
+from ganfoundry.labels.feature_table import FeatureTable
 from ganfoundry.labels.filtering import select
 from ganfoundry.labels.interpreter import StyleInterpreter
-from ganfoundry.labels.keypoints import visible_only
+from ganfoundry.labels.keypoints import calibrate_visibility, visible_only
 from ganfoundry.labels.labelset import LabelSet
-from ganfoundry.labels.presets import get_preset
-from ganfoundry.labels.synthesis import images_and_features, images_and_table, label_samples
+from ganfoundry.labels.presets import Preset, get_preset
+from ganfoundry.labels.synthesis import held_out_prediction, images_and_features, images_and_table, label_samples
 from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator import Annotator
 from ganfoundry.worlds.annotator_data import render_samples
@@ -39,6 +40,7 @@ POOL_SEED, TEST_SEED = sample_integer(0, EVALUATION, 1), sample_integer(0, EVALU
 SAMPLE_SEED = 4_000  # of the generated samples: the same for every interpreter
 ROWS_PER_PART = 500
 TRUNCATION = 0.7
+FOLDS, FOLD_MEMBERS = 4, 3  # of the cross-validation that calibrates the keypoints' visibility
 SCHEMA = get_world(WORLD_NAME).schema
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -165,7 +167,8 @@ class SetKey:
     @property
     def folder(self) -> Path:
         """Where it is cached."""
-        known = f"{get_preset(self.preset)!r} {generator().sha256}"  # a changed preset or generator: another set
+        # A changed preset, generator or calibration: another set.
+        known = f"{get_preset(self.preset)!r} {generator().sha256} {FOLDS} {FOLD_MEMBERS}"
         digest = hashlib.sha256(known.encode()).hexdigest()[:10]
         return CACHE / "sets" / f"{self.preset}-{self.labels}-seed{self.seed}-{digest}"
 
@@ -182,13 +185,30 @@ def interpreter(key: SetKey) -> StyleInterpreter:
             synthesis, torch.from_numpy(labels.w), preset.layers(synthesis), mode=preset.mode,
             standardise=preset.training.standardise,
         )  # fmt: skip
-        assert labels.keypoints is not None
-        classes = len(SCHEMA.names(LEVEL))
-        found = preset.fit(table, labels.at_level(LEVEL), classes, keypoints=visible_only(labels.keypoints))
+        found = _fitted(preset, table, labels)
         temporary = path.with_suffix(".partial")
         found.save(temporary)
         temporary.replace(path)
     return StyleInterpreter.load(path)
+
+
+def _fitted(preset: Preset, table: FeatureTable, labels: LabelSet) -> StyleInterpreter:
+    """As train-interpreter does it: visibility is calibrated on labelled images that a smaller ensemble did not see."""
+    assert labels.keypoints is not None
+    masks, visible, classes = labels.at_level(LEVEL), visible_only(labels.keypoints), len(SCHEMA.names(LEVEL))
+    found = preset.fit(table, masks, classes, keypoints=visible)
+    folds = min(FOLDS, len(labels))
+    if not found.config.num_keypoints or folds < 2:
+        return found
+    small = replace(preset, members=FOLD_MEMBERS)
+    held_out = held_out_prediction(
+        table,
+        [np.arange(len(labels))[start::folds] for start in range(folds)],
+        lambda part, rows: small.fit(part, masks[rows], classes, keypoints=visible[rows]),
+    ).keypoints
+    assert held_out is not None
+    curve = calibrate_visibility(held_out[..., 2].numpy(), visible[..., 2], found.config.visibility)
+    return found.with_config(visibility=curve)
 
 
 def sample_part(rows: range) -> NDArray[np.uint8]:

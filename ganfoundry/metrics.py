@@ -126,26 +126,6 @@ def pck(truth: ArrayLike, prediction: ArrayLike, threshold: float, size: ArrayLi
     return float((distance <= limit[:, None])[counted].mean()) if counted.any() else float("nan")
 
 
-def object_sizes(masks: ArrayLike) -> Floats:
-    """Longer side of the box around each mask, in pixels: the size that :func:`pck` takes shares of.
-
-    Parameters
-    ----------
-    masks : (n, H, W) bool
-
-    Returns
-    -------
-    (n,) float; 0 for an empty mask
-    """
-    mask = np.asarray(masks, bool)
-    sides = []
-    for axis in (1, 2):
-        filled = mask.any(axis)
-        last = filled.shape[1] - filled[:, ::-1].argmax(1)
-        sides.append(np.where(filled.any(1), last - filled.argmax(1), 0))
-    return np.maximum(*sides).astype(float)
-
-
 def circular_mean(angles: ArrayLike, axis: int | None = None) -> Any:
     """Mean direction in degrees, in [0, 360); nan where the directions cancel out.
 

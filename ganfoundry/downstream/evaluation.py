@@ -17,7 +17,8 @@ from ganfoundry.downstream.augmentation import network_images
 from ganfoundry.downstream.examples import Examples
 from ganfoundry.downstream.networks import Net
 from ganfoundry.errors import InputError
-from ganfoundry.metrics import mean_iou, object_sizes, pck, pixel_accuracy
+from ganfoundry.labels.keypoints import object_sizes
+from ganfoundry.metrics import mean_iou, pck, pixel_accuracy
 from ganfoundry.worlds.annotator import decode_keypoints
 
 
@@ -77,5 +78,5 @@ def part_figures(
 def keypoint_figures(truth: Examples, found: NDArray[np.float32]) -> dict[str, float]:
     """Keypoint figures: "pck5" and "pck10" of keypoints (N, K, 3) against examples that have some."""
     assert truth.keypoints is not None
-    size = object_sizes(truth.label > 0)
+    size = object_sizes(truth.label)
     return {f"pck{share}": pck(truth.keypoints, found, share / 100, size) for share in (5, 10)}

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from ganfoundry.downstream import Examples, build_net, keypoint_figures, part_figures, predict
 from ganfoundry.errors import InputError
-from ganfoundry.metrics import object_sizes
 from tests.ganfoundry.downstream.toys import SIDE, toy_net
 
 
@@ -51,13 +50,6 @@ def test_figures_against_loops(seed):
     measured = keypoint_figures(Examples(image, truth, points), said)
     assert measured["pck5"] == pytest.approx(naive_pck(points, said, truth, 0.05))
     assert measured["pck10"] == pytest.approx(naive_pck(points, said, truth, 0.10))
-
-
-def test_object_sizes():
-    masks = np.zeros((3, 8, 8), bool)
-    masks[0, 2:4, 1:7] = True
-    masks[1, 0:8, 7] = True
-    assert object_sizes(masks).tolist() == [6, 8, 0]
 
 
 def test_predictions_do_not_depend_on_the_batch():
