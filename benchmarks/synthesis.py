@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300, help="training steps of the interpreter (default 300)")
     parser.add_argument("--distil-images", type=int, default=256)
-    parser.add_argument("--distil-steps", type=int, default=1200)
+    parser.add_argument("--distil-steps", type=int, default=2000)
     parser.add_argument("--scaling-images", type=int, default=400, help="images made by 1 and by 2 workers; 0: skip")
     parser.add_argument("--cpu-time", action="store_true", help="of the forms: processor time, for a busy machine")
     parser.add_argument("--show-plan", action="store_true", help="only the formula of a large set")

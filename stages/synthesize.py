@@ -63,7 +63,7 @@ class Config:
     )
     head: Literal["ensemble", "distilled"] = param("ensemble", "Who labels: the ensemble, or a network that learns it.")
     distil_images: int = param(256, "Samples from which the distilled head learns.", min=8)
-    distil_steps: int = param(1200, "Training steps of the distilled head.", min=1)
+    distil_steps: int = param(2000, "Training steps of the distilled head.", min=1)
     truncation: float = param(0.7, "Truncation psi of the style codes.", min=0.0, max=2.0)
     precision: Literal["float32", "bfloat16"] = param(
         "float32", "Of generator and interpreter; bfloat16 is faster on processors that have it."

@@ -39,7 +39,7 @@ class Distillation:
 
     images: int = 256  # unlabelled samples
     pixels: int = 512  # of each, half of them where the ensemble is uncertain
-    steps: int = 1200
+    steps: int = 2000
     batch_pixels: int = 2048
     learning_rate: float = 4e-3
     weight_decay: float = 1e-4
