@@ -147,7 +147,7 @@ def repair_artifact(folder: Path, damaged: Sequence[str], registry: Registry, di
             f"{folder} is damaged ({damaged[0]}) and cannot be repaired, since {record['stage']} would make something "
             f"else now ({'; '.join(differences(record, plan))}): go back to what it was made with, or make it anew."
         )
-    with _aside(folder, manifest.edited_files(folder, record), display):
+    with _Aside(folder, manifest.edited_files(folder, record), display):
         execute(decide(plan, verify=True), SerialExecutor(), display, verify=True)
     files = (manifest.read_record(folder) or {}).get("files", {})
     other = [name for name, entry in record.get("files", {}).items() if files.get(name) != entry]
@@ -168,7 +168,7 @@ def plan_again(stage: Stage, record: Mapping[str, Any], folder: Path) -> Plan:
     return dataclasses.replace(planner.plan(stage), folder=folder)
 
 
-class _aside:
+class _Aside:
     """Damaged or edited text and pictures lie in a hidden folder meanwhile, and return when the repair fails."""
 
     def __init__(self, folder: Path, names: Sequence[str], display: Display) -> None:

@@ -2,11 +2,11 @@
 
 import json
 import os
-import random
 import resource
 import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -161,21 +161,19 @@ def test_verify_makes_everything_again(labelled_set, exported, tmp_path):
 
 @pytest.mark.slow
 def test_killed_again_and_again(labelled_set, exported, tmp_path):
-    """Nothing half-written is ever visible: before the end nothing, from then on the whole."""
+    """kill -9 after some blocks are whole: nothing is visible yet, and the end is that of an uninterrupted run."""
     command = [sys.executable, "-c", CALL, str(labelled_set.path), str(tmp_path), "f" * 64]
-    random.seed(1)
-    for attempt in range(60):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        try:
-            code = process.wait(0.5 + 0.25 * attempt * random.random())
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        found = tree(tmp_path)
-        if code == 0:
-            break
-        assert found == {} or set(found) <= set(tree(exported.path))
-    assert found == tree(exported.path)
+    for records in (1, 5, 12):
+        process = subprocess.Popen(command, cwd=ROOT)
+        while process.poll() is None and len(list(tmp_path.glob(".new/.parts/*.files"))) < records:
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert tree(tmp_path) == {}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob(".new/coco/images/*.png")}
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert tree(tmp_path) == tree(exported.path)
+    assert all((tmp_path / "coco" / "images" / path.name).stat().st_mtime_ns == when for path, when in before.items())
 
 
 def test_the_earlier_export_stays_until_the_new_one_is_whole(labelled_set, tmp_path):
