@@ -1,4 +1,4 @@
-"""Cameras, meshes and the rasteriser that worlds draw with."""
+"""Cameras, meshes and the rasteriser that worlds draw with; `ganfoundry.render.renderer` draws with gradients."""
 
 from ganfoundry.render.camera import Camera
 from ganfoundry.render.mesh import LabelledMesh, MeshBuilder, corner_normals
