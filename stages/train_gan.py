@@ -73,7 +73,7 @@ class Config:
     )
     discriminator: str = param(
         "stylegan2",
-        "StyleGAN2's, or heads on frozen ImageNet features (optional packages; no R1).",
+        "StyleGAN2's, or heads on frozen ImageNet features (an experiment; optional packages, no R1).",
         choices=("stylegan2", "projected"),
     )
     update: str = param(
