@@ -23,7 +23,7 @@ from ganfoundry.downstream import (
 )
 from ganfoundry.downstream.methods import MeanTeacher, self_trained
 from ganfoundry.downstream.networks import Backbone, Net, Task
-from ganfoundry.downstream.training import Objective
+from ganfoundry.downstream.training import Objective, rarity_weights
 from ganfoundry.labels.calibration import image_errors, judge_score
 from ganfoundry.labels.uncertainty import image_score
 
@@ -141,7 +141,9 @@ def train_row(row: Row, seed: int, settings: Settings, task: Task, note: Callabl
 
 def objective(row: Row, seed: int, settings: Settings, recipe: Recipe) -> Objective:
     """What a row minimises."""
-    supervised = Supervised(training_set(row, seed, settings), recipe, torch.from_numpy(SCHEMA.flip_permutation()))
+    source = training_set(row, seed, settings)
+    weights = rarity_weights(source, len(SCHEMA.names(LEVEL)))
+    supervised = Supervised(source, recipe, torch.from_numpy(SCHEMA.flip_permutation()), weights)
     if row.method == "mean-teacher":
         return MeanTeacher(supervised, data.renders(POOL_SEED, UNLABELLED).image)
     return supervised

@@ -130,6 +130,7 @@ def _train(
 
     from ganfoundry.downstream import NetConfig, Recipe, Supervised, build_net, fit
     from ganfoundry.downstream.examples import Subset, mirror_order
+    from ganfoundry.downstream.training import rarity_weights
     from ganfoundry.report import Chart, Series
 
     outputs = source.description.classes if task == "parts" else source.description.keypoints
@@ -148,7 +149,9 @@ def _train(
                 ctx.tracker.log(step, {f"{task}/{name}": value for name, value in terms.items()})
                 curve.append((step, terms["total"]))
 
-        objective = Supervised(Subset(source, rows), recipe, mirror)
+        some = Subset(source, rows)
+        weights = rarity_weights(some, len(source.description.classes))
+        objective = Supervised(some, recipe, mirror, weights)
         fit(net, objective, recipe, checkpoint=_checkpoint(out, task), key=out.fingerprint, on_step=report)
         bar.advance(config.steps - done)
     x, y = zip(*curve, strict=True) if curve else ((), ())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -21,9 +22,11 @@ from torch.nn import functional
 from ganfoundry.data.seeds import TRAIN, sample_integer
 from ganfoundry.downstream.augmentation import Batch, augment, to_batch
 from ganfoundry.downstream.examples import ExampleSource
-from ganfoundry.downstream.networks import KeypointNet, KeypointOutput, Net
+from ganfoundry.downstream.networks import KeypointNet, KeypointOutput
 from ganfoundry.errors import InputError, RunError
-from ganfoundry.worlds.annotator_training import keypoint_targets, one_cycle, update_mean
+from ganfoundry.worlds.annotator_training import keypoint_targets, one_cycle, part_weights, update_mean
+
+WEIGHED = 500  # label maps that the weights of the classes are read from
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,20 @@ Objective = Callable[[nn.Module, nn.Module, int, torch.Generator], Mapping[str, 
 """(network, running mean, step, generator) -> terms of the loss, which are added."""
 
 
-def task_losses(net: Net, output: Tensor | KeypointOutput, batch: Batch) -> dict[str, Tensor]:
+def task_losses(
+    output: Tensor | KeypointOutput, batch: Batch, class_weights: Tensor | None = None
+) -> dict[str, Tensor]:
     """Terms of a labelled batch: cross-entropy of the parts, or of heat maps and visibility.
 
     A keypoint's target is a Gaussian that sums to 1; its cross-entropy counts with the keypoint's weight.
+
+    Parameters
+    ----------
+    class_weights : (C,) float32, optional
+        Of the parts' cross-entropy.
     """
     if isinstance(output, Tensor):
-        return {"parts": functional.cross_entropy(output, batch.label)}
+        return {"parts": functional.cross_entropy(output, batch.label, class_weights)}
     assert batch.keypoints is not None
     weight = batch.keypoints[..., 2]
     target = keypoint_targets(batch.keypoints[..., :2], output.heatmaps.shape[-1], batch.image.shape[-1])
@@ -78,6 +88,12 @@ def task_losses(net: Net, output: Tensor | KeypointOutput, batch: Batch) -> dict
         "keypoints": (heat * weight).sum() / weight.sum().clamp(min=1),
         "visibility": 0.5 * functional.binary_cross_entropy_with_logits(output.visibility, weight),
     }
+
+
+def rarity_weights(source: ExampleSource, num_classes: int) -> Tensor:
+    """Cross-entropy weights (num_classes,) by the frequencies in some of the source's own label maps."""
+    rows = np.linspace(0, len(source) - 1, min(len(source), WEIGHED)).astype(np.int64)
+    return part_weights(source.rows(rows).label, num_classes)
 
 
 @dataclass(frozen=True)
@@ -90,6 +106,8 @@ class Supervised:
     recipe : Recipe
     keypoint_mirror : (K,) int64 or None
         Order of the keypoints after mirroring.
+    class_weights : (C,) float32 or None
+        Of the parts' cross-entropy, see `rarity_weights`.
 
     Raises
     ------
@@ -100,6 +118,7 @@ class Supervised:
     source: ExampleSource
     recipe: Recipe
     keypoint_mirror: Tensor | None = None
+    class_weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         if len(self.source) == 0:
@@ -115,7 +134,7 @@ class Supervised:
         if isinstance(net, KeypointNet) and not self.source.has_keypoints:
             raise InputError("the labelled images have no keypoints to learn; train for parts only, or label them")
         batch = self.batch(generator)
-        return task_losses(net, net(batch.image), batch)
+        return task_losses(net(batch.image), batch, self.class_weights)
 
 
 def fit(

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from ganfoundry.downstream import Examples, Recipe, Supervised, build_net, fit, keypoint_figures, part_figures, predict
+from ganfoundry.downstream.augmentation import Batch
 from ganfoundry.downstream.methods import MeanTeacher, reconstruction, self_trained
+from ganfoundry.downstream.training import rarity_weights, task_losses
 from ganfoundry.errors import InputError, RunError
 from tests.ganfoundry.downstream.toys import MIRROR, toy_examples, toy_net
 
@@ -99,6 +101,20 @@ def test_no_images_and_no_keypoints_are_refused():
     data = toy_examples(4)
     with pytest.raises(InputError, match="no keypoints"):
         trained("keypoints", SHORT, Examples(data.image, data.label))
+
+
+def test_rare_classes_weigh_more_and_weights_are_used():
+    data = toy_examples(8)
+    weight = rarity_weights(data, 3)
+    assert weight[0] < min(weight[1], weight[2])
+    one = rarity_weights(data.rows(slice(0, 1)), 12)  # hardly a class is there
+    assert torch.isfinite(one).all()
+    logits = torch.zeros(1, 3, 2, 2)
+    logits[:, 0] = 1.0
+    label = torch.tensor([[[0, 0], [0, 2]]])
+    found = task_losses(logits, Batch(torch.zeros(1, 3, 2, 2), label, None), torch.tensor([1.0, 1.0, 3.0]))["parts"]
+    right, wrong = -torch.log_softmax(torch.tensor([1.0, 0, 0]), 0)[[0, 2]]
+    assert found == pytest.approx(float((3 * right + 3 * wrong) / 6), abs=1e-6)
 
 
 def test_a_frozen_backbone_keeps_its_parameters():
