@@ -79,7 +79,7 @@ def select(
     ----------
     scores : (n,) float, uncertainty of each image
     fraction : float in [0, 1)
-        Share to drop; the "k" of the released rule is this share of all rows.
+        Share to drop; the "k" of the released rule is this share of all rows. 0 keeps all under either rule.
     threshold : float, optional
         Drop every row whose score is above it instead.
     rule : see the module
@@ -95,7 +95,7 @@ def select(
     if rule == "released-code":
         if threshold is not None:
             raise InputError("released-code drops a fraction; leave the threshold out, or take most-uncertain")
-        reasons = _released(values, int(len(values) * fraction))
+        reasons = _released(values, int(len(values) * fraction)) if fraction > 0 else {}
     elif threshold is not None:
         reasons = {int(row): f"score above {threshold:g}" for row in np.flatnonzero(values > threshold)}
     else:

@@ -7,7 +7,7 @@ Paper and code differ from each other. What concerns the interpreter, row by row
 | feature maps | all AdaIN outputs | second AdaIN's output and raw second convolution of each side | all layers |
 | resizing | nearest | bilinear | bilinear |
 | pixels | random, every region | all, in epochs | by class, region and keypoint |
-| image score | mean over all pixels | mean over the most uncertain tenth | the same |
+| image score | mean over all pixels | mean over the most uncertain tenth | mean over the object |
 | divergence | of the mean probability | the same, since September 2021 | the same |
 | filter | the most uncertain 10 % | off; with k images, the slice [30 : -k + 30] | the most uncertain 10 % |
 | keypoints | heat maps, squared error | none | heat maps, cross-entropy |
@@ -54,7 +54,7 @@ class Preset:
     features: str = "all"
     mode: Mode = "bilinear"
     voting: Voting = "soft"
-    image_score: ImageScore = "top-tenth"
+    image_score: ImageScore = "object"
     filter_rule: FilterRule = "most-uncertain"
     filter_fraction: float = 0.1
     keypoints: bool = True
@@ -138,6 +138,7 @@ PRESETS = {
         "released-code",
         features="second-and-raw",
         voting="majority",
+        image_score="top-tenth",
         filter_rule="released-code",
         filter_fraction=0.0,
         keypoints=False,

@@ -57,13 +57,18 @@ def test_the_released_rule_is_the_released_slice(count: int, fraction: float) ->
     assert len(selection.dropped) - len(certain) == k - 30
 
 
-@pytest.mark.parametrize(("count", "fraction"), [(300, 0.1), (299, 0.1), (20, 0.5), (1000, 0.0)])
+@pytest.mark.parametrize(("count", "fraction"), [(300, 0.1), (299, 0.1), (20, 0.5), (100, 0.001)])
 def test_the_released_rule_would_keep_nothing_of_few_images(count: int, fraction: float) -> None:
     k = int(count * fraction)
     assert np.arange(count)[30 : -k + 30].size == 0  # the trap
     with pytest.raises(InputError, match=r"released-code keeps \[30 : \d+\] of .* is nothing") as caught:
         select(np.arange(count), fraction=fraction, rule="released-code")
     assert caught.value.exit_code == 2
+
+
+def test_no_filter_keeps_all_under_either_rule() -> None:
+    for rule in ("most-uncertain", "released-code"):
+        assert select(np.arange(50), fraction=0.0, rule=rule).kept.tolist() == list(range(50))  # type: ignore[arg-type]
 
 
 def test_contradictions_are_refused() -> None:
