@@ -43,7 +43,6 @@ def fit(
         label_set.at_level(LEVEL),
         len(label_set.schema.names(LEVEL)),
         members=members,
-        voting="majority",
         keypoints=None if known is None else visible_only(known),
         training=Training(steps=steps, seed=seed),
     )

@@ -68,7 +68,6 @@ def fit(pool: Pool, rows: Sequence[int], arguments: argparse.Namespace, seed: in
         pool.labels[list(rows)],
         pool.num_classes,
         members=arguments.members,
-        voting="majority",
         training=Training(steps=arguments.steps, seed=seed),
     )
 

@@ -11,7 +11,7 @@ labels are exact.
 An image's error is the share of wrong pixels among the object's. AUROC: chance that one of the worst tenth by error has
 a higher score than one of the others. "kept" is the mean error after the tenth with the highest scores is dropped,
 "best" after the tenth with the largest errors is dropped. The last line is one JSON object; auroc, ... are of the
-default score (top-tenth).
+default score (object).
 """
 
 import argparse
@@ -35,12 +35,14 @@ from ganfoundry.labels.calibration import (
 )
 from ganfoundry.labels.distillation import Distillation, distil
 from ganfoundry.labels.interpreter import Prediction, StyleInterpreter
+from ganfoundry.labels.presets import PRESETS
 from ganfoundry.labels.synthesis import images_and_features
 from ganfoundry.labels.uncertainty import SCORE_KINDS, image_score
 from ganfoundry.metrics import auroc, mean_iou
 from ganfoundry.worlds import get_world
 
 CALIBRATION_PIXELS = 200_000
+DEFAULT = PRESETS["ours"].image_score
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def trial(
     rankings = {
         kind: judge_score(image_score(found.uncertainty, kind, found.label).numpy(), errors) for kind in SCORE_KINDS
     }
-    order = np.argsort(image_score(found.uncertainty).numpy(), kind="stable")
+    order = np.argsort(image_score(found.uncertainty, DEFAULT, found.label).numpy(), kind="stable")
     kept = order[: len(order) - len(order) // 10]
     classes = interpreter.config.num_classes
     counted = np.where(trusted, labels, 255)
@@ -149,7 +151,7 @@ def distilled_ranking(
     samples = (
         images_and_features(gan.generator.synthesis, w, layers)[1] for w in factory.unseen(gan, 256, root=1).split(8)
     )
-    head = distil(interpreter, samples, Distillation())
+    head = distil(interpreter.with_config(image_score=DEFAULT), samples, Distillation())
     parts = [
         head.predict(images_and_features(gan.generator.synthesis, w, layers)[1])
         for w in factory.unseen(gan, count).split(8)
@@ -208,7 +210,7 @@ def report(trials: list[Trial], distilled: list[Ranking], images: int) -> None:
             f"{kind:12} {text([f.auroc for f in found]):>18} {text([f.rank for f in found]):>18} "
             + " ".join(f"{value:8.4f}" for value in means)
         )
-    better = sum(t.rankings["top-tenth"].error_kept <= t.rankings["top-tenth"].error_all for t in trials)
+    better = sum(t.rankings[DEFAULT].error_kept <= t.rankings[DEFAULT].error_all for t in trials)
     print(f"\npixels: AUROC of the divergence for wrong labels {text([t.pixel_auroc for t in trials])}")
     print(f"keypoints: AUROC of the spread for places more than 3 px off {text([t.keypoint_auroc for t in trials])}")
     print(f"calibration error {text([t.ece for t in trials], 4)}, nll {text([t.nll for t in trials], 4)}")
@@ -218,9 +220,9 @@ def report(trials: list[Trial], distilled: list[Ranking], images: int) -> None:
     )
     print(text([t.nll_temperature for t in trials], 4))
     print(f"mIoU of all {text([t.miou for t in trials])}, of the kept 90 % {text([t.miou_kept for t in trials])}\n")
-    top = rows["top-tenth"]
+    best = rows[DEFAULT]
     figures = {f"auroc_{kind}": float(np.mean([f.auroc for f in found])) for kind, found in rows.items()}
-    figures |= {"auroc": figures["auroc_top-tenth"], "rank": float(np.mean([f.rank for f in top]))}
+    figures |= {"auroc": figures[f"auroc_{DEFAULT}"], "rank": float(np.mean([f.rank for f in best]))}
     columns = [asdict(t) for t in trials]
     names = [name for name in columns[0] if name != "rankings"]
     figures |= {name: float(np.mean([c[name] for c in columns])) for name in names}
