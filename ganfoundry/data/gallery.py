@@ -49,13 +49,12 @@ def gallery(
     shown = magnify(images, scale)
     if labels is None:
         return grid(shown, columns)
-    side = shown.shape[1:3]
-    y, x = (np.arange(size) * other // size for size, other in zip(side, labels.shape[1:], strict=True))
-    painted = overlay(shown, labels[:, y][:, :, x], np.array(palette, np.uint8))
+    y, x = (np.arange(size) * other // size for size, other in zip(images.shape[1:3], labels.shape[1:], strict=True))
+    painted = magnify(overlay(images, labels[:, y][:, :, x], np.array(palette, np.uint8)), scale)
     if keypoints is not None:
         painted = np.stack(
             [
-                _dots(picture, points, side[1] / labels.shape[2])
+                _dots(picture, points, painted.shape[2] / labels.shape[2])
                 for picture, points in zip(painted, keypoints, strict=True)
             ]
         )

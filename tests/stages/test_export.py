@@ -213,21 +213,20 @@ def test_full_disk_is_one_sentence_and_loses_nothing(labelled_set, exported, tmp
 
 def _peak(rows, folder):
     labelled = make_set(folder / "set", rows=rows, dropped=(1,), rows_per_shard=50)
-    formats = ("hdf5", "coco", "webdataset")
-    export(labelled, folder / "warm", formats=("hdf5",))
     tracemalloc.start()
     try:
-        export(labelled, folder / "out", formats=formats)
+        export(labelled, folder / "out", formats=("hdf5", "coco", "webdataset"), rows_per_file=100)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_rows(tmp_path):
-    """1,000 more rows of 3.5 kB: 3.5 MB if they were held; what is held of a row is its number, split and group."""
-    few, many = _peak(300, tmp_path / "few"), _peak(1300, tmp_path / "many")
-    assert many - few < 1000 * 300
+def test_memory_does_not_grow_with_the_rows(exported, tmp_path):
+    """600 more rows of 3.5 kB: 2 MB if they were held; of a row its number, split and group are, of a shard its line."""
+    _peak(50, tmp_path / "warm")
+    few, many = _peak(200, tmp_path / "few"), _peak(800, tmp_path / "many")
+    assert many - few < 600 * 500
 
 
 def test_unknown_class_in_a_label_map_is_refused(tmp_path):
