@@ -46,7 +46,7 @@ class Config:
     held_out: float = param(0.1, "Share of the images kept out of the training, for the figures.", min=0.0, max=0.5)
     steps: int = param(2000, "Training steps of each network.", min=1)
     batch_size: int = param(16, "Images a step.", min=2)
-    peak_rate: float = param(4e-3, "Highest learning rate of the one-cycle schedule.", min=0.0)
+    peak_rate: float = param(1e-2, "Highest learning rate of the one-cycle schedule.", min=0.0)
     precision: str = param("bf16", "Arithmetic of the convolutions.", choices=("bf16", "fp32"))
     seed: int = param(0, "Seed of initial weights, batches, augmentation and the images kept out.", min=0)
 

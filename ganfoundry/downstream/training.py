@@ -53,7 +53,7 @@ class Recipe:
 
     steps: int = 700
     batch_size: int = 16
-    peak_rate: float = 4e-3
+    peak_rate: float = 1e-2
     backbone_rate: float = 1.0
     weight_decay: float = 1e-3
     average: float = 0.99
