@@ -223,7 +223,7 @@ def _peak(rows, folder):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(exported, tmp_path):
-    """600 more rows of 3.5 kB: 2 MB if they were held; of a row its number, split and group are, of a shard its line."""
+    """600 more rows of 3.5 kB: 2 MB if they were held; of a row its number, split and group are."""
     _peak(50, tmp_path / "warm")
     few, many = _peak(200, tmp_path / "few"), _peak(800, tmp_path / "many")
     assert many - few < 600 * 500
