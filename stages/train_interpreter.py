@@ -37,7 +37,9 @@ class Config:
         "ours", "All that follows, as it does best here, as DatasetGAN's paper has it, or as its released code does."
     )
     members: int | None = param(None, "Networks in the ensemble (10).", min=1, max=64)
-    hidden: tuple[int, ...] = param((), "Hidden widths; empty: 128, 64 (published: 128, 32), or 256, 128 from 32 classes on.", min=1)
+    hidden: tuple[int, ...] = param(
+        (), "Hidden widths; empty: 128, 64 (published: 128, 32), or 256, 128 from 32 classes on.", min=1
+    )
     layers: tuple[str, ...] = param((), "Feature maps that are read, such as b8.conv1; empty: the preset's (all).")
     upsampling: Literal["bilinear", "nearest"] | None = param(None, "How feature maps are resized (bilinear).")
     voting: Literal["majority", "soft"] | None = param(None, "Majority of the members, or mean probability (soft).")
