@@ -27,7 +27,7 @@ from ganfoundry.gan.train_data import write_atomically
 FORMAT = "ganfoundry-training-1"
 KEPT_CHECKPOINTS = 3
 W_AVERAGE_SAMPLES = 10_000
-HEAD_RATE = 0.1
+HEAD_RATE = 0.02
 """Learning rate of projected heads over that of the generator: at the same rate they leave the hinge's margin within
 some hundred images (Sauer et al. train them at 0.0002, with batches of 64)."""
 DEFAULTS = dataclasses.asdict(TrainingConfig())
