@@ -9,10 +9,10 @@ Differences from the published code: EfficientNet-Lite0 sees images of 128 px (o
 logit does not depend on the other images or on the number of processes; they learn at a fiftieth of the generator's
 rate (`train_state.HEAD_RATE`): at the same rate the scores of 32 px renders were beyond 10 within 500 images.
 
-An experiment: it has been tried for a thousand images of 32 px only. With `--augment colour,translation,cutout`, which
-the paper always uses, the scores then stayed within the hinge's margin, so that both networks go on learning; at a
-tenth of the rate and without augmentations they left it, and the images were blobs of saturated colours. That it trains
-a good generator here has not been shown; StyleGAN2's discriminator made every generator that ships.
+An experiment: it has been tried for two thousand images of 32 px only. With `--augment colour,translation,cutout`,
+which the paper always uses, the scores then stayed near the hinge's margin, so that both networks go on learning; at a
+tenth of the rate and without augmentations they left it. Either way the images were blobs of saturated colours still.
+That it trains a good generator here has not been shown; StyleGAN2's discriminator made every generator that ships.
 """
 
 from __future__ import annotations
