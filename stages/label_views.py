@@ -125,8 +125,8 @@ def _models(
     from ganfoundry.labels.interpreter import StyleInterpreter
     from ganfoundry.views import ViewCodeSet
 
-    generator = load_gan(gan).generator
-    return generator, ViewCodeSet.load(Path(views)), StyleInterpreter.load(Path(interpreter) / "interpreter.safetensors")
+    network = StyleInterpreter.load(Path(interpreter) / "interpreter.safetensors")
+    return load_gan(gan).generator, ViewCodeSet.load(Path(views)), network
 
 
 def _figures(out: Writer[ViewLabels]) -> None:
