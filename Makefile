@@ -49,8 +49,9 @@ test-slow: install ## Run the tests that take minutes
 test-browser: install ## Run the tests of the annotation pages in a headless Chromium (skipped where there is none)
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser
 
-bench: install ## Run every benchmark: tables, and one JSON line each
-	@set -e; for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "== $$name"; \
+bench: install ## Run the benchmarks that take minutes: tables, and one JSON line each
+	@set -e; for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); \
+	    case $$name in labels|selection|fuzz_pickles) continue;; esac; echo "== $$name"; \
 	    $(RUN) -m benchmarks.$$name; done
 
 clean: ## Remove caches (not .venv, not outputs)
