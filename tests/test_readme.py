@@ -19,7 +19,9 @@ def _blocks(language: str) -> list[str]:
 
 
 def test_python_example_runs_and_draws(tmp_path: Path):
-    (example,) = _blocks("python")
+    *others, example = _blocks("python")
+    for other in others:  # run by tests/test_exports_doc.py
+        assert other in (ROOT / "docs" / "exports.md").read_text("utf-8")
     assert len([line for line in example.splitlines() if line.strip()]) <= 12
     (tmp_path / "annotations").symlink_to(ROOT / "annotations")
     script = tmp_path / "example.py"
