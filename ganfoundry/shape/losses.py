@@ -13,6 +13,7 @@ from torch import Tensor
 from ganfoundry.render.cameras import Cameras
 
 _SMALL = 1e-6
+_LEAST_MASK = 0.05  # colours are divided by the mask
 
 
 def silhouette_loss(mask: Tensor, target: Tensor) -> Tensor:
@@ -32,9 +33,10 @@ def silhouette_loss(mask: Tensor, target: Tensor) -> Tensor:
 
 
 def colour_loss(image: Tensor, mask: Tensor, target: Tensor, target_mask: Tensor) -> Tensor:
-    """Mean absolute difference of colours inside the object (GANverse3D's L_col).
+    """Mean absolute difference of colours where the mesh and the object overlap (GANverse3D's L_col).
 
-    What the mesh leaves uncovered is silhouette's business: there the target shows through.
+    What the mesh leaves uncovered is the silhouette's business. The overlap itself takes no gradient: a mesh could
+    otherwise lower the difference by uncovering what it paints wrong, and would shrink.
 
     Parameters
     ----------
@@ -47,10 +49,10 @@ def colour_loss(image: Tensor, mask: Tensor, target: Tensor, target_mask: Tensor
     -------
     Tensor, (N,), 0..1: half the difference, a share of the range
     """
-    composed = image + (1 - mask)[:, None] * target
-    inside = target_mask[:, None]
-    difference = ((composed - target).abs() * inside).sum((1, 2, 3)) / 6
-    return difference / target_mask.sum((1, 2)).clamp(min=1.0)
+    overlap = (mask * target_mask).detach()
+    painted = image / mask.clamp(min=_LEAST_MASK)[:, None]
+    difference = ((painted - target).abs() * overlap[:, None]).sum((1, 2, 3)) / 6
+    return difference / overlap.sum((1, 2)).clamp(min=1.0)
 
 
 def part_loss(logits: Tensor, mask: Tensor, labels: Tensor, certainty: Tensor | None = None) -> Tensor:

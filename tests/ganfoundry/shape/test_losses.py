@@ -33,15 +33,20 @@ def test_colour_loss_is_the_loop_inside_the_object(random: torch.Generator) -> N
         for i in range(6):
             for j in range(6):
                 if target_mask[n, i, j]:
-                    shown = image[n, :, i, j] + (1 - mask[n, i, j]) * target[n, :, i, j]
-                    total += float((shown - target[n, :, i, j]).abs().mean()) / 2
-                    count += 1
+                    shown = image[n, :, i, j] / max(float(mask[n, i, j]), 0.05)
+                    total += float((shown - target[n, :, i, j]).abs().mean() * mask[n, i, j]) / 2
+                    count += float(mask[n, i, j])
         assert float(found[n]) == pytest.approx(total / count, rel=1e-5)
 
 
-def test_uncovered_pixels_cost_no_colour() -> None:
+def test_uncovered_pixels_cost_no_colour_and_nothing_is_won_by_uncovering() -> None:
     target, inside = torch.rand(1, 3, 4, 4), torch.ones(1, 4, 4)
     assert float(losses.colour_loss(torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4), target, inside)) == 0
+    mask = torch.full((1, 4, 4), 0.7, requires_grad=True)
+    painted = torch.rand(1, 3, 4, 4)
+    losses.colour_loss(painted * mask[:, None], mask, target, inside).sum().backward()  # type: ignore[no-untyped-call]
+    assert mask.grad is not None
+    assert mask.grad.abs().max() < 1e-6  # the same colours under a smaller mask are no better
 
 
 def test_part_loss_counts_certain_pixels_of_known_parts_only() -> None:
