@@ -146,6 +146,18 @@ class ViewSet(Artifact):
     made_by = ("generate-views",)
     payload = ("shards",)
 
+    def check_codes(self, views: ViewCodes) -> None:
+        """Refuse viewpoint codes that the set was not made with; sets that do not say which pass.
+
+        Raises
+        ------
+        UserError
+            The codes are others, or were edited since.
+        """
+        recorded = self.record.get("inputs", {}).get("views", {}).get("fingerprint", views.fingerprint)
+        if recorded != views.fingerprint:
+            raise UserError(f"{self.path} was not made with the viewpoint codes in {views.path}: make it again.")
+
 
 class FilteredViews(Artifact):
     """Masks and verdicts: shards with mask, keep, reason, score, area; row i belongs to row i of the ViewSet."""

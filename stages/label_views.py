@@ -60,6 +60,7 @@ def run(
     from ganfoundry.data.shards import ShardFolder, ShardReader
     from ganfoundry.labels.description import interpreter_description
 
+    view_set.check_codes(views)
     description = interpreter_description(interpreter.path, gan.generator_sha256)
     source, folder = view_set.path / "shards", out.path / "shards"
     sources = (gan.generator_sha256, views.fingerprint, view_set.fingerprint, interpreter.fingerprint)

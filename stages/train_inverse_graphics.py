@@ -71,6 +71,7 @@ def run(
     from ganfoundry.shape.view_evaluation import evaluate_views
     from ganfoundry.views import ViewCodeSet
 
+    view_set.check_codes(views)
     codes = ViewCodeSet.load(views.path)
     labels = None if view_labels is None else view_labels.path
     data = load_multiview(view_set.path, filtered_views.path, codes, labels)

@@ -1,6 +1,7 @@
 """label-views and train-inverse-graphics on a random generator: rows, bytes, resuming, refusals."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from pipeline.artifacts import (
     ViewSet,
     Writer,
 )
+from pipeline.errors import UserError
 from pipeline.stage import Context
 from stages import generate_views, label_views, reconstruct, train_inverse_graphics
 from tests.stages.labelhelp import shades_gan, shades_interpreter, shades_labels
@@ -215,3 +217,18 @@ def test_without_obj_there_are_glb_files_alone(trained: InverseGraphics, chain: 
     (tmp_path / "out").mkdir()
     reconstructed(trained, tmp_path / "out", tmp_path / "0.png", obj=False)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.glb", "gallery.html"]
+
+
+def test_codes_of_the_same_number_but_of_another_set_are_refused(chain: Chain, tmp_path: Path) -> None:
+    record = {"kind": "view-set", "inputs": {"views": {"fingerprint": "0" * 64}}}
+    folder = tmp_path / "set"
+    shutil.copytree(chain.view_set.path, folder)
+    (folder / "run.json").write_text(json.dumps(record))
+    mine, chain.view_set = chain.view_set, ViewSet(folder)
+    try:
+        with pytest.raises(UserError, match="was not made with the viewpoint codes"):
+            chain.label(tmp_path / "labels")
+        with pytest.raises(UserError, match="was not made with the viewpoint codes"):
+            chain.train(tmp_path / "out")
+    finally:
+        chain.view_set = mine
