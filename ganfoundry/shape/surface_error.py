@@ -1,17 +1,56 @@
-"""How far one surface is from another: Chamfer distance, F-score, normal consistency, and the similarity in between."""
+"""How far one surface is from another: Chamfer distance, F-score, normal consistency, and the similarity in between.
+
+Surfaces are compared by points spread evenly over them. Models of real things have surfaces inside (seats, the back of
+a panel) that no picture shows and no deformed sphere has, so `outer_surface` takes only points that can be seen from
+somewhere around.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from ganfoundry.errors import InputError
+from ganfoundry.render.camera import Camera
+from ganfoundry.render.zbuffer import rasterise
 
 Points = npt.NDArray[np.floating]
+
+_LOOKS = [(azimuth, elevation) for elevation in (-45.0, 0.0, 45.0) for azimuth in range(0, 360, 45)]
+_LOOKS += [(0.0, -85.0), (0.0, 85.0)]
+_LOOK_SIZE = 256
+_LOOK_FOV = 20.0
+_LOOK_TOLERANCE = (
+    0.01  # of the diagonal: about a pixel of the looks, so that slanted surfaces hide nothing of themselves
+)
+
+
+class SurfacePoints(NamedTuple):
+    """N points on a mesh.
+
+    Attributes
+    ----------
+    points : ndarray, float64 (N, 3)
+    normals : ndarray, float64 (N, 3)
+        Unit normals of their faces.
+    faces : ndarray, int64 (N,)
+    weights : ndarray, float64 (N, 3)
+        Barycentric weights of their faces' corners.
+    """
+
+    points: npt.NDArray[np.float64]
+    normals: npt.NDArray[np.float64]
+    faces: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64]
+
+    def take(self, rows: npt.NDArray[np.generic]) -> SurfacePoints:
+        """Some of the points."""
+        return SurfacePoints(*(values[rows] for values in self))
 
 
 @dataclass(frozen=True)
@@ -54,8 +93,8 @@ class Similarity:
 
 def sample_surface(
     vertices: Points, faces: npt.NDArray[np.integer], count: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Points spread evenly over a surface, and the unit normals of their faces.
+) -> SurfacePoints:
+    """Points spread evenly over a surface.
 
     Parameters
     ----------
@@ -63,10 +102,6 @@ def sample_surface(
     faces : ndarray, int (F, 3)
     count : int
     rng : numpy.random.Generator
-
-    Returns
-    -------
-    points, normals : ndarray, float64 (count, 3)
 
     Raises
     ------
@@ -85,38 +120,89 @@ def sample_surface(
     flip = u + v > 1
     u, v = np.where(flip, 1 - u, u), np.where(flip, 1 - v, v)
     points = a[index] + u * (b - a)[index] + v * (c - a)[index]
-    return points, cross[index] / area[index, None]
+    return SurfacePoints(points, cross[index] / area[index, None], index, np.concatenate([1 - u - v, u, v], 1))
 
 
-def surface_error(
-    predicted: tuple[Points, npt.NDArray[np.integer]],
-    true: tuple[Points, npt.NDArray[np.integer]],
-    *,
-    threshold: float = 0.02,
-    count: int = 10_000,
-    seed: int = 0,
-) -> SurfaceError:
-    """Compare two meshes, each (vertices (V, 3), faces (F, 3)), in the same frame.
+def outer_surface(
+    vertices: Points, faces: npt.NDArray[np.integer], count: int, rng: np.random.Generator
+) -> SurfacePoints:
+    """Points spread evenly over what can be seen of a surface from 26 directions, in any order.
+
+    A point counts as seen where nothing is nearer by more than 1 % of the bounding box diagonal.
 
     Parameters
     ----------
-    predicted, true : meshes
-    threshold : float
-        Distance at which a point counts as found, as a share of the true mesh's bounding box diagonal.
+    vertices : ndarray, float (V, 3)
+    faces : ndarray, int (F, 3)
     count : int
-        Points taken from each surface.
-    seed : int
+        Points to return.
+    rng : numpy.random.Generator
+
+    Raises
+    ------
+    InputError
+        If the mesh has no area, or nothing of it is seen.
     """
-    rng = np.random.default_rng(seed)
-    p, p_normal = sample_surface(*predicted, count, rng)
-    t, t_normal = sample_surface(*true, count, rng)
-    used = np.asarray(true[0])[np.unique(true[1])]
-    diagonal = float(np.linalg.norm(np.ptp(used, axis=0)))
-    forth, forth_index = cKDTree(t).query(p)
-    back, back_index = cKDTree(p).query(t)
+    vertices, corners = np.asarray(vertices, np.float64), np.asarray(faces, np.int32)
+    drawn = 2 * count
+    for _ in range(4):
+        candidates = sample_surface(vertices, corners, drawn, rng)
+        seen = np.flatnonzero(_seen(candidates.points, vertices, corners))
+        if len(seen) >= count:
+            return candidates.take(rng.permutation(seen)[:count])
+        drawn = int(1.2 * drawn * count / max(len(seen), 1)) if len(seen) else 8 * drawn
+        drawn = min(drawn, 64 * count)
+    raise InputError("nearly nothing of the mesh can be seen from outside; its faces have collapsed")
+
+
+def _seen(
+    points: npt.NDArray[np.float64], vertices: npt.NDArray[np.float64], faces: npt.NDArray[np.int32]
+) -> npt.NDArray[np.bool_]:
+    """Which points (N, 3) of a mesh some look from outside sees."""
+    used = vertices[np.unique(faces)]
+    low, high = used.min(0), used.max(0)
+    diagonal = float(np.linalg.norm(high - low))
+    middle = 0.5 * (low + high)
+    distance = 0.52 * diagonal / np.sin(np.radians(0.5 * _LOOK_FOV))
+    seen = np.zeros(len(points), bool)
+    scale = 1.0 / diagonal  # the rasteriser's near plane is in metres
+    for azimuth, elevation in _LOOKS:
+        camera = Camera(azimuth, elevation, distance * scale, _LOOK_FOV, resolution=_LOOK_SIZE)
+        depth = rasterise((vertices - middle) * scale, faces, camera).depth
+        pixels, far = camera.project((points - middle) * scale)
+        column, row = np.clip(pixels.astype(np.int64), 0, _LOOK_SIZE - 1).T
+        nearest = depth[row, column]
+        seen |= (nearest == 0) | (far <= nearest + _LOOK_TOLERANCE)
+    return seen
+
+
+def diagonal_of(vertices: Points, faces: npt.NDArray[np.integer]) -> float:
+    """Diagonal of the bounding box of the vertices that a mesh uses."""
+    return float(np.linalg.norm(np.ptp(np.asarray(vertices)[np.unique(faces)], axis=0)))
+
+
+def surface_error(
+    predicted: SurfacePoints, true: SurfacePoints, diagonal: float, *, threshold: float = 0.02
+) -> SurfaceError:
+    """Compare two surfaces in the same frame by points on them.
+
+    Parameters
+    ----------
+    predicted, true : SurfacePoints
+        About as many of each; distances smaller than the points' spacing mean nothing.
+    diagonal : float
+        Of the true mesh's bounding box, see `diagonal_of`: the unit of distances.
+    threshold : float
+        Distance at which a point counts as found, in that unit.
+    """
+    forth, forth_index = cKDTree(true.points).query(predicted.points)
+    back, back_index = cKDTree(predicted.points).query(true.points)
     precision, recall = (float((d / diagonal <= threshold).mean()) for d in (forth, back))
     cosine = np.concatenate(
-        [np.abs((p_normal * t_normal[forth_index]).sum(1)), np.abs((t_normal * p_normal[back_index]).sum(1))]
+        [
+            np.abs((predicted.normals * true.normals[forth_index]).sum(1)),
+            np.abs((true.normals * predicted.normals[back_index]).sum(1)),
+        ]
     )
     return SurfaceError(
         chamfer=float(forth.mean() + back.mean()) / 2 / diagonal,

@@ -1,8 +1,9 @@
 """Solid voxels of meshes that need not be watertight, and their overlap.
 
-A voxel is inside when surfaces block all six rays along the axes from its centre. On watertight convex bodies this is
-the body; on car models made by others it agrees with hole filling at IoU 0.98 to 1.00; hollows that no axis ray leaves
-(a closed wheel well) count as inside. It treats predicted and true meshes alike, which matters more than the choice.
+A voxel is inside when surfaces block all six rays along the axes from its centre. Inside a watertight body they always
+do; hollows that no axis ray leaves (a closed wheel well) count as inside too. Winding numbers are exact on watertight
+bodies but fail on models put together from open pieces: above the missing floor of a cabin they fall under one half, and
+beneath a body without a bottom they stay above. The rays treat both kinds alike.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganfoundry.errors import InputError
@@ -104,3 +104,43 @@ def test_bad_input_is_refused() -> None:
         solid_voxels(BOX * np.nan, BOX_FACES, CUBE)
     with pytest.raises(InputError, match="cube"):
         solid_voxels(BOX, BOX_FACES, np.array([[0, 0, 0], [1, 2, 3]]))
+
+
+def test_a_cabin_without_a_floor_is_solid_down_to_the_body_that_it_stands_on() -> None:
+    """Cars of the world are made so; just above the missing floor the winding number is about one half."""
+    floorless = [face for face in BOX_FACES.tolist() if not set(face) <= set(_at_y(-1))]
+    body, cabin = BOX * [0.4, 0.2, 0.6] - [0, 0.2, 0], BOX * [0.4, 0.2, 0.6] + [0, 0.25, 0]
+    vertices, faces = np.concatenate([body, cabin]), np.concatenate([BOX_FACES, np.array(floorless) + 8])
+    found = solid_voxels(vertices, faces, CUBE, 40)
+    place = centres(40)
+    inside = (np.abs(place[..., [0, 2]]) < [0.4, 0.6]).all(-1) & (place[..., 1] > -0.4) & (place[..., 1] < 0.45)
+    gap = np.abs(place[..., 1] - 0.025) < 0.025
+    assert np.array_equal(found & ~gap, inside & ~gap)
+    assert not solid_voxels(cabin, np.array(floorless), CUBE, 40).any()  # alone it stands on nothing
+    assert winding_numbers(np.array([[0.0, 0.075, 0.0]]), vertices[faces]) < 0.65
+
+
+def _at_y(sign: int) -> list[int]:
+    return [index for index, corner in enumerate(BOX) if corner[1] == sign]
+
+
+@given(seed=st.integers(0, 50))
+@settings(max_examples=4, deadline=None)
+def test_a_closed_mesh_holds_what_its_winding_number_says_and_only_hollows_more(seed: int) -> None:
+    template = sphere_template(2)
+    rng = np.random.default_rng(seed)
+    bumps = 1 + 0.15 * np.sin(template.vertices * rng.uniform(1, 4, 3) + rng.uniform(0, 6, 3)).sum(1)
+    vertices = template.vertices * bumps[:, None] * 0.6
+    found = solid_voxels(vertices, template.faces, CUBE, 14)
+    inside = winding_numbers(centres(14).reshape(-1, 3), vertices[template.faces]).reshape(14, 14, 14) > 0.5
+    assert not (inside & ~found).any()
+    assert voxel_iou(found, inside) > 0.97
+
+
+def winding_numbers(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Solid angle of all triangles over 4 pi (van Oosterom and Strackee 1983)."""
+    a, b, c = (triangles[None, :, k] - points[:, None] for k in range(3))
+    la, lb, lc = (np.linalg.norm(side, axis=-1) for side in (a, b, c))
+    volume = (a * np.cross(b, c)).sum(-1)
+    base = la * lb * lc + (a * b).sum(-1) * lc + (b * c).sum(-1) * la + (c * a).sum(-1) * lb
+    return np.arctan2(volume, base).sum(1) / (2 * np.pi)
