@@ -4,27 +4,21 @@ Three rounds: the interpreters and renders that rows need, then the parts of the
 tasks of a round are independent of each other and run on as many processes of one thread as asked for.
 """
 
-import contextlib
-import json
-import multiprocessing
-import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks import _labels_data as data
+from benchmarks._jobs import Call, read_result, run_rounds, write_result
 from benchmarks._labels_rows import POOL, ROWS, UNLABELLED, Row, Settings, measure, train_row, uncertainty_figures
 from ganfoundry.downstream import Recipe
 from ganfoundry.downstream.model import save_net
 from ganfoundry.downstream.networks import Task
 from ganfoundry.errors import InputError
 from ganfoundry.gan.imagenet import load_efficientnet
-from ganfoundry.gan.train_data import write_atomically
 
 OUTPUT = Path("outputs/benchmarks/labels")
 SYNTHETIC = ("gan", "uncertainty")  # methods with an interpreter
@@ -58,11 +52,7 @@ class Job:
 
     def result(self) -> dict[str, Any] | None:
         """The result, if it is there and whole."""
-        try:
-            found: dict[str, Any] = json.loads(self.path.read_text("utf-8"))
-            return found if found["identity"] == json.loads(json.dumps(self.identity)) else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return read_result(self.path, self.identity)
 
 
 def jobs_of(rows: Iterable[str], seeds: int | None, settings: Settings) -> list[Job]:
@@ -93,20 +83,17 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> None:
     most = {key: max(count for other, count in sets if other == key) for key, _ in sets}
     settings = pending[0].settings
     keys = {ROWS[job.row].set_key(job.seed) for job in pending if ROWS[job.row].method in SYNTHETIC}
-    first: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
-        (data.interpreter, (key,)) for key in sorted(keys, key=str)
-    ]
+    first: list[Call] = [(data.interpreter, (key,)) for key in sorted(keys, key=str)]
     first += [(data.render_part, (data.POOL_SEED, rows)) for rows in _render_rows(pending)]
     first += [(data.render_part, (data.TEST_SEED, rows)) for rows in data.parts_of(settings.test)]
     first += [(data.outer, (settings.outer,))]
     largest = max(most.values(), default=0)
     first += [(data.sample_part, (rows,)) for rows in data.parts_of(largest)]
-    second = [(data.label_part, (key, rows)) for key, count in most.items() for rows in data.parts_of(count)]
-    third = [(run_job, (job,)) for job in pending]
-    with _workers(processes) as run:
-        for label, tasks in (("preparing", first), ("labelling", second), ("training", third)):
-            for done, _ in enumerate(run(_call, tasks), 1):
-                print(f"{label}: {done} of {len(tasks)}", file=sys.stderr, flush=True)
+    second: list[Call] = [
+        (data.label_part, (key, rows)) for key, count in most.items() for rows in data.parts_of(count)
+    ]
+    third: list[Call] = [(run_job, (job,)) for job in pending]
+    run_rounds([("preparing", first), ("labelling", second), ("training", third)], processes)
 
 
 def run_job(job: Job) -> None:
@@ -127,12 +114,7 @@ def run_job(job: Job) -> None:
         save_net(job.network(task), net)
     if row.method == "uncertainty":
         figures = uncertainty_figures(row, job.seed, job.settings)
-    table = {
-        "identity": job.identity,
-        "figures": {name: round(value, 5) for name, value in figures.items()},
-        "cpu_seconds": round(time.process_time() - began, 1),
-    }
-    write_atomically(job.path, (json.dumps(table, indent=1) + "\n").encode())
+    write_result(job.path, job.identity, figures, time.process_time() - began)
 
 
 def _synthetic(job: Job) -> bool:
@@ -156,25 +138,3 @@ def _possible(row: Row) -> bool:
             print(f"{row.name} is skipped: {error}", file=sys.stderr)
             return False
     return True
-
-
-def _call(task: tuple[Callable[..., Any], tuple[Any, ...]]) -> None:
-    """Call a function for what it writes."""
-    function, arguments = task
-    function(*arguments)
-
-
-def _single_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@contextlib.contextmanager
-def _workers(processes: int) -> Any:
-    """A map over tasks in so many processes; in this one, if one is enough."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    if processes == 1:
-        yield map
-        return
-    with multiprocessing.get_context("spawn").Pool(processes, _single_thread) as pool:
-        yield pool.imap_unordered

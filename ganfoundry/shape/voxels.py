@@ -2,7 +2,7 @@
 
 A voxel is inside when surfaces block all six rays along the axes from its centre. Inside a watertight body they always
 do; hollows that no axis ray leaves (a closed wheel well) count as inside too. Winding numbers are exact on watertight
-bodies but fail on models put together from open pieces: above the missing floor of a cabin they fall under one half, and
+bodies but fail on models put together from open pieces: above a cabin's missing floor they fall under one half, and
 beneath a body without a bottom they stay above. The rays treat both kinds alike.
 """
 
