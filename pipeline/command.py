@@ -54,7 +54,7 @@ RUN_KEYS = {key.name: replace(key, flag="--run" if key.name == "name" else "") f
 RUN_PLACEHOLDERS = {"name": "NAME", "outputs": "FOLDER", "scheduler": "ADDRESS"}
 COMMON_NAMES = frozenset(
     {"run", "outputs", "config", "dry_run", "workers", "scheduler", "verify", "force", "quiet", "help"}
-    | {"serve", "open", "opened", "port"}
+    | {"serve", "open", "opened", "port", "target", "out"}
 )
 
 
@@ -76,6 +76,12 @@ def common_options() -> list[click.Option]:
         click.Option(["--force"], is_flag=True, help="Run even if done; the folder is emptied first."),
         click.Option(["--quiet"], is_flag=True, help="Print errors only."),
     ]
+
+
+def folder_option() -> click.Option:
+    """The option of commands whose output may lie anywhere."""
+    text = "Folder to write into, instead of OUTPUTS/RUN/COMMAND; what others wrote into it is not touched."
+    return click.Option(["-o", "--out", "target"], metavar="DIR", help=text)
 
 
 def read_common(options: Mapping[str, Any], stages: Collection[str] | None = None) -> Common:
@@ -113,19 +119,24 @@ class StageCommand(click.Command):
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self._config_options = [_config_option(key) for key in stage.parameters]
+        self._config_options = [_config_option(key) for key in stage.parameters if not key.positional]
         self._input_options = [
             click.Option([item.option, item.name], metavar="PATH", help=_input_help(item)) for item in stage.inputs
         ]
+        self._arguments = [click.Argument([key.name], nargs=-1) for key in stage.parameters if key.positional]
+        self._folder_options = [folder_option()] if stage.takes_folder else []
         self._page_options = page_options(stage)
         self._common_options = common_options()
-        names = [option.name for option in (*self._config_options, *self._input_options)]
+        names = [option.name for option in (*self._arguments, *self._config_options, *self._input_options)]
         clash = sorted({name for name in names if names.count(name) > 1 or name in COMMON_NAMES})
         if clash:
             raise TypeError(f"{stage.name}: the name {clash[0]} is taken")
         super().__init__(
             stage.name,
-            params=[*self._input_options, *self._config_options, *self._page_options, *self._common_options],
+            params=[
+                *(*self._arguments, *self._input_options, *self._config_options),
+                *(*self._folder_options, *self._page_options, *self._common_options),
+            ],
             help=stage.title,
             callback=self._callback,
         )
@@ -136,7 +147,7 @@ class StageCommand(click.Command):
         from pipeline.runner import execute
 
         common = read_common(options, known_names())
-        planner = self.planner(common)
+        planner = self.planner(common, options.get("target"))
         display = Display(quiet=common.quiet)
         if options.get("opened"):
             open_page(self.stage, planner, options)
@@ -161,14 +172,14 @@ class StageCommand(click.Command):
         if options.get("serve"):
             open_page(self.stage, planner, options)
 
-    def planner(self, common: Common) -> "Planner":
-        """Planner of the run that the common options describe."""
+    def planner(self, common: Common, target: str | None = None) -> "Planner":
+        """Planner of the run that the common options describe; `target` is the stage's folder if not the run's."""
         from pipeline.graph import Planner
         from pipeline.registry import known_names
 
         order = _order(common.run.stages, self.stage.name)
-        known = known_names() or ()
-        return Planner(common.folder, common.tables, os.environ, common.file, order=order, known=known)
+        known, targets = known_names() or (), {} if target is None else {self.stage.name: Path(target)}
+        return Planner(common.folder, common.tables, os.environ, common.file, order, known, targets)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the manual page."""
@@ -177,8 +188,12 @@ class StageCommand(click.Command):
         formatter.write_paragraph()
         with formatter.indentation():
             formatter.write_text("\n\n".join((_sentence(stage.title), *stage.description)))
+        arguments = [(key.option, _help(key)) for key in stage.parameters if key.positional]
+        if arguments:
+            with formatter.section("Arguments"):
+                formatter.write_dl(arguments)
         _section(ctx, formatter, "Inputs (found in the run folder by their kind, or named)", self._input_options)
-        _section(ctx, formatter, "Settings", self._config_options)
+        _section(ctx, formatter, "Settings", [*self._config_options, *self._folder_options])
         _section(ctx, formatter, "Page", self._page_options)
         _section(
             ctx, formatter, "Options of every command", [*self._common_options, *_given(self.get_help_option(ctx))]

@@ -34,6 +34,7 @@ def param(
     choices: Sequence[Any] | None = None,
     content: bool = False,
     resumes: bool = False,
+    positional: bool = False,
 ) -> Any:
     """Field of a Config.
 
@@ -53,8 +54,11 @@ def param(
     resumes
         A stage whose output lies there and was made with another value of this setting goes on from it, instead of
         emptying the folder: how long to train, on which device.
+    positional
+        For tuples: given as the command's arguments, one value each, instead of by an option.
     """
     metadata = {"help": help, "min": min, "max": max, "choices": choices, "content": content, "resumes": resumes}
+    metadata["positional"] = positional
     if default is ...:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -73,12 +77,13 @@ class Parameter:
     choices: tuple[Any, ...] | None = None
     content: bool = False
     resumes: bool = False
+    positional: bool = False
     flag: str = ""
 
     @property
     def option(self) -> str:
-        """Spelling on the command line, e.g. --num-objects."""
-        return self.flag or "--" + self.name.replace("_", "-")
+        """Spelling on the command line, e.g. --num-objects; of arguments, e.g. IMAGES..."""
+        return f"{self.name.upper()}..." if self.positional else self.flag or "--" + self.name.replace("_", "-")
 
     @property
     def required(self) -> bool:
@@ -132,6 +137,7 @@ def parameters(config_type: type) -> tuple[Parameter, ...]:
                 max=meta.get("max"),
                 choices=None if choices is None else tuple(choices),
                 resumes=bool(meta.get("resumes")),
+                positional=bool(meta.get("positional")),
                 content=bool(meta.get("content")) or Path in (hints[field.name], *typing.get_args(hints[field.name])),
             )
         )
@@ -158,7 +164,7 @@ def resolve(
     environ
         Environment variables; those starting with GANFOUNDRY_<STAGE>_ are read.
     options
-        Text (or bool, for flags) by parameter name; None means not given.
+        Text (bool for flags, a tuple for arguments) by parameter name; None and () mean not given.
     stage, file
         Names for the variables and the messages.
 
@@ -204,7 +210,7 @@ def resolve_settings(
     )
     settings = {}
     for name, key in by_name.items():
-        if options.get(name) is not None:
+        if options.get(name) not in (None, ()):
             settings[name] = _checked(key, options[name], f"option {key.option}", is_text=True)
         elif name in variables:
             settings[name] = _checked(key, environ[variables[name]], f"environment {variables[name]}", is_text=True)

@@ -91,6 +91,8 @@ class Planner:
         Names of the chain's stages; the nearest stage before wins when two have made the same kind.
     known
         Names of all stages, to tell apart the variables of stages whose names begin alike.
+    targets
+        Folders of stages that are not to write into the run's folder.
     """
 
     folder: Path
@@ -99,6 +101,7 @@ class Planner:
     file: str = "the TOML table"
     order: Sequence[str] = ()
     known: Collection[str] = ()
+    targets: Mapping[str, Path] = field(default_factory=dict)
     planned: dict[str, Plan] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
 
@@ -121,7 +124,7 @@ class Planner:
         prints = {name: source.fingerprint for name, source in sources.items()}
         plan = Plan(
             stage=stage,
-            folder=self.folder / stage.name,
+            folder=self.targets.get(stage.name, self.folder / stage.name),
             config=config,
             settings=settings,
             sources=sources,
@@ -235,7 +238,7 @@ def decide(plan: Plan, *, force: bool = False, verify: bool = False) -> Plan:
     if foreign and not force:
         raise UserError(
             f"{plan.folder} holds files that {plan.stage.name} did not write ({foreign[0]}): "
-            "choose another --run or --outputs, or pass --force to empty it."
+            f"choose another folder with {plan.stage.folder_option}, or pass --force to empty it."
         )
     return replace(plan, reasons=("not made yet",))
 
@@ -367,7 +370,9 @@ def _digests(stage: Stage, config: Any, settings: Mapping[str, Setting]) -> dict
     digests = {}
     for key in stage.parameters:
         value = settings[key.name].value
-        if key.content and isinstance(value, (str, Path)) and str(value) and Path(value).exists():
+        if key.content and isinstance(value, tuple) and all(path.exists() for path in value):
+            digests[key.name] = manifest.digest([manifest.content_digest(path) for path in value])
+        elif key.content and isinstance(value, (str, Path)) and str(value) and Path(value).exists():
             digests[key.name] = manifest.content_digest(Path(value))
     if stage.depends is not None:
         digests |= dict(stage.depends(config))

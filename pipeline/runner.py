@@ -45,7 +45,7 @@ def execute(plan: Plan, executor: Executor, display: Display, *, force: bool = F
     """
     if plan.action == "skip":
         return _skipped(plan)
-    _make_folder(plan.folder)
+    _make_folder(plan)
     try:
         with ExitStack() as stack:
             stack.enter_context(manifest.locked(plan.folder))
@@ -63,12 +63,12 @@ def execute(plan: Plan, executor: Executor, display: Display, *, force: bool = F
         raise sentence from error
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(plan: Plan) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        plan.folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         why = error.strerror.lower() if error.strerror else "cannot be made"
-        raise UserError(f"{folder}: {why}; choose another folder with --outputs.") from None
+        raise UserError(f"{plan.folder}: {why}; choose another folder with {plan.stage.folder_option}.") from None
 
 
 def _skipped(plan: Plan) -> Outcome:

@@ -127,6 +127,7 @@ class Stage:
     follow: Callable[[Any], None] | None = None
     page: Callable[..., None] | None = None
     keeps_earlier: bool = False
+    takes_folder: bool = False
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
@@ -152,6 +153,11 @@ class Stage:
     def prefix(self) -> str:
         """Start of the stage's environment variables."""
         return variable_prefix(self.name)
+
+    @property
+    def folder_option(self) -> str:
+        """Option that chooses where the output goes, for messages."""
+        return "-o" if self.takes_folder else "--outputs"
 
     @property
     def title(self) -> str:
@@ -192,6 +198,7 @@ def stage_command(
     follow: Callable[[Any], None] | None = None,
     page: Callable[..., None] | None = None,
     keeps_earlier: bool = False,
+    takes_folder: bool = False,
 ) -> "StageCommand":
     """Command line command of a stage.
 
@@ -216,13 +223,16 @@ def stage_command(
     keeps_earlier
         The stage makes its output beside what lies in the folder and replaces it when the new one is whole: the folder
         is not emptied before, except by --force.
+    takes_folder
+        The command takes `-o DIR`, a folder anywhere for its output.
     page
         `page(output, serving, <inputs>) -> None`: what `--serve` opens on the output (pipeline/page.py). Inputs
         follow from the annotations, as those of `run`.
     """
     from pipeline.command import StageCommand
 
-    return StageCommand(Stage(name, config_type, run, version, example, depends, follow, page, keeps_earlier))
+    stage = Stage(name, config_type, run, version, example, depends, follow, page, keeps_earlier, takes_folder)
+    return StageCommand(stage)
 
 
 def _paragraphs(text: str | None) -> tuple[str, ...]:
