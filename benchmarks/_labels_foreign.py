@@ -3,8 +3,8 @@
 Debian's `sweethome3d-furniture` (CC-BY-3.0 and CC0 by file) holds thirteen passenger cars and vans whose materials have
 names. The names give five classes (level "parts5": background, body, glass, lamp, wheel), wheels are what lies within a
 cylinder around the tyres; what a texture or a name leaves open (interiors, textured fronts) is 255 and does not count.
-The keypoints are the four wheels and, where lamps have names of their own, the middles of the lamps. Cameras, light and
-backgrounds are those of the cars world.
+The keypoints are the outer faces of the four wheels and, where lamps have names of their own, the middles of the lamps,
+as in the cars world, whose cameras, light and backgrounds these are.
 """
 
 import itertools
@@ -33,6 +33,7 @@ FOLDER = Path("/usr/share/sweethome3d/furniture")
 UNKNOWN = 255
 LONGEST = 4.9  # metres: a longer car is made smaller, so that it stays inside the image
 SUPERSAMPLE = 2
+TOLERANCE = 0.15  # metres by which a surface before a keypoint does not hide it: a lamp's glass, a wheel's rim
 _LIGHT, _CAMERA = 1, 2
 _MODELS = {
     "BlendSwap-CC-BY.sh3f": ("blendswap-cc-by/fordFocus/fordFocus.obj",),
@@ -170,7 +171,7 @@ def render_car(car: ForeignCar, seed: int, resolution: int, schema: PartSchema) 
     return observe(
         to_image(canvas, SUPERSAMPLE), placed, assembly, camera,
         colours=np.repeat(car.materials[rows, None, :3], 3, axis=1), light=light, attributes=[{"name": car.name}],
-        num_keypoints=len(schema.keypoints),
+        num_keypoints=len(schema.keypoints), tolerance=TOLERANCE,
     )  # fmt: skip
 
 
@@ -284,14 +285,19 @@ def _keypoints(
         index = schema.keypoints.index(f"{name}_{'left' if place[0] > 0 else 'right'}")
         points[index], known[index] = place, True
 
-    for centre, _ in wheels:
-        put("front_wheel" if centre[2] > 0 else "rear_wheel", centre)
+    for centre, radius in wheels:
+        near = np.hypot(centres[:, 1] - centre[1], centres[:, 2] - centre[2]) < 0.5 * radius
+        hub = near & (np.abs(centres[:, 0] - centre[0]) < 0.16)
+        side = math.copysign(1.0, centre[0])
+        outer = float((side * centres[hub, 0]).max()) if hub.any() else side * centre[0]
+        put("front_wheel" if centre[2] > 0 else "rear_wheel", np.array([side * outer, centre[1], centre[2]]))
     for name, kind, forward in (("headlamp", _FRONT_LAMP, True), ("tail_lamp", _REAR_LAMP, False)):
         rows = np.isin(material, [i for i, label in enumerate(names) if kind.search(label)])
         for left in (True, False):
             here = rows & ((centres[:, 0] > 0) == left) & ((centres[:, 2] > 0) == forward)
             if here.any():
-                put(name, 0.5 * (centres[here].min(0) + centres[here].max(0)))
+                middle = 0.5 * (centres[here].min(0) + centres[here].max(0))
+                put(name, centres[here][np.linalg.norm(centres[here] - middle, axis=1).argmin()])
     return points, known
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import _labels_foreign as foreign
 from ganfoundry.errors import InputError
+from ganfoundry.render.camera import Camera
 from ganfoundry.worlds.car_parts import CAR_SCHEMA
 
 NAMES = CAR_SCHEMA.names("parts5")
@@ -50,9 +51,9 @@ def car(tmp_path):
 def test_a_car_is_turned_measured_and_named(car):
     assert car.mesh.bounds[:, 2] == pytest.approx([-2.23, 2.23], abs=0.02)
     points = dict(zip(CAR_SCHEMA.keypoints, car.keypoints, strict=True))
-    assert points["front_wheel_left"] == pytest.approx([0.8, -0.38, 1.4], abs=0.03)
-    assert points["rear_wheel_right"] == pytest.approx([-0.8, -0.38, -1.4], abs=0.03)
-    assert points["headlamp_left"] == pytest.approx([0.56, 0.1, 2.21], abs=0.03)
+    assert points["front_wheel_left"] == pytest.approx([0.9, -0.38, 1.4], abs=0.03)  # the outer face, as in the world
+    assert points["rear_wheel_right"] == pytest.approx([-0.9, -0.38, -1.4], abs=0.03)
+    assert points["headlamp_left"] == pytest.approx([0.56, 0.1, 2.21], abs=0.06)
     known = {name for name, told in zip(CAR_SCHEMA.keypoints, car.known, strict=True) if told}
     assert known == {
         f"{a}_{b}" for a in ("front_wheel", "rear_wheel", "headlamp", "tail_lamp") for b in ("left", "right")
@@ -71,6 +72,15 @@ def test_its_picture_has_labels_where_it_is(car):
     assert 0.05 < (sample.parts > 0).mean() < 0.6
     again = foreign.render_car(car, 3, 64, CAR_SCHEMA)
     assert np.array_equal(sample.image, again.image)
+
+
+def test_keypoints_of_the_near_side_are_visible_and_of_the_far_side_hidden(car, monkeypatch):
+    camera = Camera(azimuth=90.0, elevation=10.0, distance=12.0, resolution=64)  # sees the car's left side
+    monkeypatch.setattr(foreign, "sample_camera", lambda rng, resolution: camera)
+    points = dict(zip(CAR_SCHEMA.keypoints, foreign.render_car(car, 3, 64, CAR_SCHEMA).keypoints[0], strict=True))
+    for wheel in ("front_wheel", "rear_wheel"):
+        assert points[f"{wheel}_left"][2] == 2
+        assert points[f"{wheel}_right"][2] == 1
 
 
 @pytest.mark.parametrize(
@@ -111,4 +121,4 @@ def test_the_package_itself():
     assert share[GLASS - 1] > 0.08
     assert share[WHEEL - 1] > 0.04
     assert (found.label == 255).mean() < 0.03
-    assert (found.keypoints[..., 2] > 0).sum(1).mean() >= 1  # seen from the front, a car may show no wheel
+    assert (found.keypoints[..., 2] > 0).sum(1).mean() > 3
