@@ -21,6 +21,7 @@ STAGES = {
     "label-views": ("stages.label_views", "Label parts and keypoints of every multi-view image."),
     "train-inverse-graphics": ("stages.train_inverse_graphics", "Learn image -> textured mesh from the views."),
     "reconstruct": ("stages.reconstruct", "Turn pictures into textured meshes with parts."),
+    "synthesize-3d": ("stages.synthesize_3d", "Label views through meshes: parts, depth, keypoints."),
     "export": ("stages.export", "Write the labelled set in formats others read."),
     "train-downstream": ("stages.train_downstream", "Train networks on the labelled set; measure them."),
     "report": ("stages.report", "Write one HTML page that shows what the run made."),

@@ -244,6 +244,16 @@ class LabelledSet(Artifact):
     payload = ("shards", "selection.json", "labels.json")
 
 
+class LabelledSet3D(Artifact):
+    """Views labelled through meshes: shards (a row a view), meshes (a row an object), topology; labels.json, ..."""
+
+    kind = "labelled-set-3d"
+    title = "a labelled 3D set"
+    made_by = ("synthesize-3d",)
+    payload = ("shards", "meshes", "topology", "selection.json", "labels.json")
+    main = "report.html"
+
+
 class Export(Artifact):
     """A data set for others: dataset.h5, coco/, webdataset/, ..., README.md (its card), checksums.json."""
 
