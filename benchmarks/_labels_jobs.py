@@ -1,27 +1,36 @@
 """Jobs of the label benchmark: one (row, seed) each, with a file of its own when it is done; what is done is skipped.
 
-Three rounds: the interpreters and renders that rows need, then the parts of the labelled sets, then the trainings. The
-tasks of a round are independent of each other and run on as many processes of one thread as asked for.
+Rows that the targets need come first, seed by seed; what a job needs (renders, interpreters, parts of a labelled set,
+features) is made just before it and is shared with the jobs after it.
 """
 
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import _labels_data as data
-from benchmarks._jobs import Call, read_result, run_rounds, write_result
-from benchmarks._labels_rows import POOL, ROWS, UNLABELLED, Row, Settings, measure, train_row, uncertainty_figures
+from benchmarks import _labels_rows as rows
+from benchmarks._jobs import read_result, write_result
+from benchmarks._labels_rows import ROWS, Row, Settings, measure, train_row, uncertainty_figures
+from benchmarks._schedule import Task, names, run_tasks
 from ganfoundry.downstream import Recipe
 from ganfoundry.downstream.model import save_net
-from ganfoundry.downstream.networks import Task
+from ganfoundry.downstream.networks import Task as NetTask
 from ganfoundry.errors import InputError
 from ganfoundry.gan.imagenet import load_efficientnet
 
 OUTPUT = Path("outputs/benchmarks/labels")
 SYNTHETIC = ("gan", "uncertainty")  # methods with an interpreter
+
+
+def use_folder(folder: Path) -> None:
+    """Keep results and caches in this folder in place of outputs/."""
+    global OUTPUT
+    OUTPUT, data.CACHE = folder / "benchmarks" / "labels", folder / "cache" / "labels"
 
 
 @dataclass(frozen=True)
@@ -44,9 +53,10 @@ class Job:
         row = ROWS[self.row]
         made_of = row.set_key(self.seed).folder.name if row.method in SYNTHETIC else ""
         about = {"row": asdict(row), "seed": self.seed, "settings": asdict(self.settings)}
-        return {**about, "interpreter": made_of, "recipe": asdict(Recipe())}
+        how = {"recipe": asdict(Recipe()), "network": asdict(rows.network(row, "parts")), "version": data.VERSION}
+        return {**about, "interpreter": made_of, **how}
 
-    def network(self, task: Task) -> Path:
+    def network(self, task: NetTask) -> Path:
         """File of a trained network."""
         return self.path.with_name(f"{self.path.stem}-{task}.safetensors")
 
@@ -55,45 +65,62 @@ class Job:
         return read_result(self.path, self.identity)
 
 
-def jobs_of(rows: Iterable[str], seeds: int | None, settings: Settings) -> list[Job]:
-    """Jobs of some rows; `seeds` in place of each row's own number of seeds.
+def jobs_of(names: Iterable[str], seeds: int | None, settings: Settings) -> list[Job]:
+    """Jobs of some rows, the targets' first, then seed by seed; `seeds` in place of each row's own number of seeds.
 
     Raises
     ------
     InputError
         If there is no row of that name.
     """
-    jobs = []
-    for name in rows:
+    chosen = []
+    for name in names:
         if name not in ROWS:
             raise InputError(f"there is no row {name!r}; the rows are {', '.join(ROWS)}")
-        jobs += [Job(name, seed, settings) for seed in range(seeds or ROWS[name].seeds)]
-    return jobs
+        chosen += [Job(name, seed, settings) for seed in range(seeds or ROWS[name].seeds)]
+    order = list(ROWS)
+    return sorted(chosen, key=lambda job: (not ROWS[job.row].target, job.seed, order.index(job.row)))
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> None:
     """Do what is not done yet."""
-    pending = [job for job in jobs if job.result() is None and _possible(ROWS[job.row])]
+    possible = {row: _possible(ROWS[row]) for row in sorted({job.row for job in jobs})}
+    pending = [job for job in jobs if job.result() is None and possible[job.row]]
     print(f"{len(jobs) - len(pending)} of {len(jobs)} jobs are done or cannot be done", file=sys.stderr, flush=True)
-    if not pending:
-        return
-    sets = sorted(
-        {(ROWS[j.row].set_key(j.seed), ROWS[j.row].images_of(j.settings)) for j in pending if _synthetic(j)}, key=str
-    )
-    most = {key: max(count for other, count in sets if other == key) for key, _ in sets}
-    settings = pending[0].settings
-    keys = {ROWS[job.row].set_key(job.seed) for job in pending if ROWS[job.row].method in SYNTHETIC}
-    first: list[Call] = [(data.interpreter, (key,)) for key in sorted(keys, key=str)]
-    first += [(data.render_part, (data.POOL_SEED, rows)) for rows in _render_rows(pending)]
-    first += [(data.render_part, (data.TEST_SEED, rows)) for rows in data.parts_of(settings.test)]
-    first += [(data.outer, (settings.outer,))]
-    largest = max(most.values(), default=0)
-    first += [(data.sample_part, (rows,)) for rows in data.parts_of(largest)]
-    second: list[Call] = [
-        (data.label_part, (key, rows)) for key, count in most.items() for rows in data.parts_of(count)
+    tasks: list[Task] = []
+    for job in pending:
+        needed = needs(job)
+        tasks += [*needed, Task(f"{job.row}, seed {job.seed}", run_job, (job,), names(needed))]
+    run_tasks(tasks, processes, partial(use_folder, OUTPUT.parents[1]))
+
+
+def needs(job: Job) -> list[Task]:
+    """Files that a job reads, as tasks that make those that are not there."""
+    row, settings = ROWS[job.row], job.settings
+    found: list[Task] = []
+    if row.method in SYNTHETIC:
+        key = row.set_key(job.seed)
+        name = f"interpreter {key.folder.name}"
+        found.append(Task(name, data.interpreter, (key,)))
+        if row.method == "uncertainty":
+            return found
+        for part in data.parts_of(row.images_of(settings)):
+            span = f"{part.start} to {part.stop}"
+            found.append(Task(f"images {span}", data.sample_part, (part,)))
+            found.append(Task(f"labels {span} of {key.folder.name}", data.label_part, (key, part), (name,)))
+    else:
+        more = row.method in ("mean-teacher", "self-trained")
+        found += _render_tasks("renders", data.POOL_SEED, rows.UNLABELLED if more else rows.POOL)
+    if row.method == "self-trained":
+        found.append(Task(f"features, seed {job.seed}", rows.self_trained, (job.seed, settings), names(found)))
+    found += _render_tasks("test renders", data.TEST_SEED, settings.test)
+    return [*found, Task("cars made by others", data.outer, (settings.outer,))]
+
+
+def _render_tasks(kind: str, root: int, count: int) -> list[Task]:
+    return [
+        Task(f"{kind} {part.start} to {part.stop}", data.render_part, (root, part)) for part in data.parts_of(count)
     ]
-    third: list[Call] = [(run_job, (job,)) for job in pending]
-    run_rounds([("preparing", first), ("labelling", second), ("training", third)], processes)
 
 
 def run_job(job: Job) -> None:
@@ -115,18 +142,6 @@ def run_job(job: Job) -> None:
     if row.method == "uncertainty":
         figures = uncertainty_figures(row, job.seed, job.settings)
     write_result(job.path, job.identity, figures, time.process_time() - began)
-
-
-def _synthetic(job: Job) -> bool:
-    return ROWS[job.row].method == "gan"
-
-
-def _render_rows(jobs: Sequence[Job]) -> list[range]:
-    """Parts of the pool of renders that some jobs read."""
-    methods = {ROWS[job.row].method for job in jobs}
-    if methods & {"mean-teacher", "self-trained"}:
-        return data.parts_of(UNLABELLED)
-    return data.parts_of(POOL) if methods - set(SYNTHETIC) else []
 
 
 def _possible(row: Row) -> bool:

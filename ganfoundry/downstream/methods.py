@@ -102,8 +102,8 @@ def reconstruction(images: Images, recipe: Recipe) -> Objective:
     return objective
 
 
-def self_trained(config: NetConfig, images: Images, recipe: Recipe, seed: int) -> Net:
-    """Network whose backbone has learnt to paint the hidden half of unlabelled images; its head is new.
+def painter(config: NetConfig, images: Images, recipe: Recipe, seed: int) -> Net:
+    """Network that has learnt to paint the hidden half of unlabelled images, for the sake of its backbone.
 
     Raises
     ------
@@ -112,8 +112,13 @@ def self_trained(config: NetConfig, images: Images, recipe: Recipe, seed: int) -
     """
     if len(images) == 0:
         raise InputError("features cannot be trained without images; give at least one")
-    painter = build_net(replace(config, task="parts", outputs=("red", "green", "blue")), seed)
-    fit(painter, reconstruction(images, recipe), recipe)
+    net = build_net(replace(config, task="parts", outputs=("red", "green", "blue")), seed)
+    fit(net, reconstruction(images, recipe), recipe)
+    return net
+
+
+def with_backbone(config: NetConfig, trained: Net, seed: int) -> Net:
+    """Network with the backbone of another one; its head is new."""
     net = build_net(config, seed)
-    net.backbone.load_state_dict(painter.backbone.state_dict())
+    net.backbone.load_state_dict(trained.backbone.state_dict())
     return net

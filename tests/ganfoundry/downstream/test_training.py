@@ -6,7 +6,7 @@ import torch
 
 from ganfoundry.downstream import Examples, Recipe, Supervised, build_net, fit, keypoint_figures, part_figures, predict
 from ganfoundry.downstream.augmentation import Batch
-from ganfoundry.downstream.methods import MeanTeacher, reconstruction, self_trained
+from ganfoundry.downstream.methods import MeanTeacher, painter, reconstruction, with_backbone
 from ganfoundry.downstream.training import rarity_weights, task_losses
 from ganfoundry.errors import InputError, RunError
 from tests.ganfoundry.downstream.toys import MIRROR, toy_examples, toy_net
@@ -145,15 +145,18 @@ def test_mean_teacher_and_self_training_need_images():
     with pytest.raises(InputError, match="at least one"):
         MeanTeacher(Supervised(toy_examples(2), RECIPE), none)
     with pytest.raises(InputError, match="at least one"):
-        self_trained(toy_net("parts"), none, RECIPE, 0)
+        painter(toy_net("parts"), none, RECIPE, 0)
 
 
 def test_self_training_paints_and_hands_on_its_backbone():
     images, losses = toy_examples(30).image, []
-    painter = build_net(replace(toy_net("parts"), outputs=("red", "green", "blue")))
-    fit(painter, reconstruction(images, RECIPE), RECIPE, on_step=lambda step, terms: losses.append(terms["total"]))
+    net = build_net(replace(toy_net("parts"), outputs=("red", "green", "blue")))
+    fit(net, reconstruction(images, RECIPE), RECIPE, on_step=lambda step, terms: losses.append(terms["total"]))
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:3])
-    net = self_trained(toy_net("keypoints"), images, SHORT, 0)
+    first, again = (painter(toy_net(task), images, SHORT, 0) for task in ("parts", "keypoints"))
+    assert torch.equal(weights(first), weights(again)), "one painter serves both tasks"
+    net = with_backbone(toy_net("keypoints"), first, 0)
     fresh = build_net(toy_net("keypoints"), 0)
+    assert torch.equal(weights(net.backbone), weights(first.backbone))
     assert not torch.equal(weights(net.backbone), weights(fresh.backbone))
     assert torch.equal(net.heat.weight, fresh.heat.weight)
