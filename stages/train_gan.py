@@ -66,6 +66,9 @@ class Config:
     path_weight: float = param(0.0, "Weight of the path length penalty; 0: none, 2: StyleGAN2's.", min=0.0)
     path_interval: int = param(8, "Steps from one path length penalty to the next.", min=1)
     style_mixing: float = param(0.9, "Share of images with two codes.", min=0.0, max=1.0)
+    noise: bool = param(
+        True, "Layers add noise, for what is random in a texture; without, all detail comes from the code."
+    )
     mirror: bool = param(True, "Show half of the images mirrored.")
     augment: str = param("none", "Augmentations for few images: any of colour,translation,cutout.")
     augment_target: float = param(

@@ -18,6 +18,7 @@ ARCHITECTURE = {
     "z_dim",
     "w_dim",
     "mapping_layers",
+    "noise",
     "generator_channels",
     "discriminator_channels",
     "discriminator",
@@ -54,6 +55,7 @@ class TrainingConfig:
     path_interval: int = 8
     path_decay: float = 0.01
     style_mixing: float = 0.9
+    noise: bool = True  # of StyleGAN2's layers
     mirror: bool = True
     augment: str = "none"
     augment_target: float = 0.0  # share of real logits above zero, minus those below, that the strength is steered to

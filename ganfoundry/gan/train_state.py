@@ -139,7 +139,7 @@ class TrainingState:
 
         A generator of a lower resolution is grown: blocks that it lacks keep their initial weights, and their colours
         start at zero, so that the first images are its own, enlarged (Karras et al. 2018, arXiv:1710.10196, section 2,
-        without the fade).
+        without the fade). A recipe without noise leaves the source's behind.
 
         Parameters
         ----------
@@ -227,6 +227,7 @@ def generator_config(config: TrainingConfig) -> GeneratorConfig:
         w_dim=config.w_dim,
         num_mapping_layers=config.mapping_layers,
         mapping_lr_multiplier=0.01,
+        use_noise=config.noise,
     )
 
 
@@ -262,6 +263,8 @@ def _take_over(network: nn.Module, source: nn.Module, path: Path, *, above: int)
     grown = {name for name in new if (block := _BLOCK.search(name)) and int(block[1]) > above}
     # fromrgb stands in the discriminator's highest block alone: growing leaves the source's behind.
     lost = [name for name in given if name not in target and not (grown and ".fromrgb." in name)]
+    if not any(".noise_" in name for name in target):
+        lost = [name for name in lost if ".noise_" not in name]
     other = [name for name in target if name in given and target[name].shape != given[name].shape]
     wrong = sorted({*other, *lost, *(set(new) - grown)})
     if wrong:

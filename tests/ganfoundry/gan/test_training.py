@@ -325,6 +325,22 @@ def test_grown_generator_begins_with_the_images_of_the_smaller_one(tmp_path: Pat
         begin(state_on(tiny()), tmp_path / "large")
 
 
+def test_recipe_without_noise_leaves_the_noise_of_its_start_behind(tmp_path: Path, images: Path) -> None:
+    write_gan(tmp_path / "gan", train(tiny(kimg=0.016), images, tmp_path / "first"), {}, "command")
+    state = state_on(tiny(noise=False))
+    begin(state, tmp_path / "gan")
+    assert not any("noise" in name for name in state.generator.state_dict())
+    z = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    with_noise = load_gan(tmp_path / "gan").generator
+    torch.testing.assert_close(state.average(z), with_noise(z, noise="none"))
+    training_step(state, torch.zeros(8, 3, 16, 16), Group())
+    write_gan(tmp_path / "without", state, {}, "command")
+    again = load_gan(tmp_path / "without").generator
+    torch.testing.assert_close(again(z, noise="const"), again(z, noise="none"), rtol=0, atol=0)
+    with pytest.raises(InputError, match="noise_strength"):
+        begin(state_on(tiny()), tmp_path / "without")
+
+
 @pytest.mark.parametrize("damage", ["truncated", "other"])
 def test_damaged_checkpoint_is_named(tmp_path: Path, images: Path, damage: str) -> None:
     train(tiny(kimg=0.016), images, tmp_path / "out")
