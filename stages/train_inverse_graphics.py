@@ -11,6 +11,8 @@ object that was held out: input; drawn from its camera; normals; parts; then oth
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.artifacts import FilteredViews, Gan, InverseGraphics, ViewCodes, ViewLabels, ViewSet, Writer
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ganfoundry.gan.train_distributed import Group
     from ganfoundry.shape.inverse_training import InverseTrainer, InverseTraining
     from ganfoundry.shape.multiview import MultiView
     from ganfoundry.shape.networks import NetworkConfig
@@ -37,7 +40,7 @@ class Config:
     objects: int = param(8, "Objects a step.", min=1)
     views_each: int = param(2, "Views of each object a step.", min=1)
     learning_rate: float = param(5e-4, "Highest learning rate of the network.", min=0.0)
-    camera_rate: float = param(1e-2, "Highest learning rate of the cameras.", min=0.0)
+    camera_rate: float = param(3e-2, "Highest learning rate of the cameras.", min=0.0)
     fixed_cameras: bool = param(False, "Keep the cameras at the middle of their azimuth bins.")
     laplacian: float | None = param(None, "Weight of the Laplacian; larger: smoother meshes.", min=0.0)
     flatness: float | None = param(None, "Weight of the angles between faces; larger: flatter.", min=0.0)
@@ -48,7 +51,23 @@ class Config:
     symmetric_texture: bool = param(True, "What is hidden is painted like its mirror image.")
     held_out: float = param(0.1, "Share of the objects that are kept for the figures.", min=0.0, max=0.9)
     precision: str = param("bf16", "Of the convolutions.", choices=("bf16", "fp32"))
+    processes: int = param(
+        2, "Processes that share every step's objects, of one thread each.", min=1, max=64, resumes=True
+    )
     seed: int = param(0, "Seed of weights, batches and of the choice of held-out objects.", min=0)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What every process of a run learns from, as it is found on disk."""
+
+    config: Config
+    gan: Path
+    views: Path
+    view_set: Path
+    filtered_views: Path
+    view_labels: Path | None
+    out: Path
 
 
 def run(
@@ -62,44 +81,83 @@ def run(
     ctx: Context,
 ) -> None:
     """Train, continuing from the last checkpoint, measure on the held-out objects, write the network."""
-    import torch
-
-    from ganfoundry.gan.checkpoints import load_gan
     from ganfoundry.shape.inverse_model import save_model
-    from ganfoundry.shape.inverse_training import CHECKPOINT, InverseTrainer, train
-    from ganfoundry.shape.multiview_loading import load_multiview
+    from ganfoundry.shape.inverse_processes import train_in_processes
+    from ganfoundry.shape.inverse_training import CHECKPOINT
     from ganfoundry.shape.view_evaluation import evaluate_views
-    from ganfoundry.views import ViewCodeSet
 
     view_set.check_codes(views)
-    codes = ViewCodeSet.load(views.path)
     labels = None if view_labels is None else view_labels.path
-    data = load_multiview(view_set.path, filtered_views.path, codes, labels)
-    data = data.take(data.usable())
-    learnt, held_out = data.split(config.held_out, config.seed)
-    torch.set_num_threads(1)  # the bytes of the result do not depend on the number of cores
-    trainer = InverseTrainer(_network(config, data), _training(config), learnt, load_gan(gan.path).discriminator)
-    judged = held_out if len(held_out) else learnt
-    palette = _palette(view_labels, len(data.part_names))
+    source = Source(config, gan.path, views.path, view_set.path, filtered_views.path, labels, out.path)
     track = out.path / "track"
     track.mkdir(exist_ok=True)
+    done = 0
     with ctx.progress("Training", config.steps) as bar:
-        train(
-            trainer,
+
+        def advance(step: int) -> None:
+            nonlocal done
+            bar.advance(step - done)
+            if step // CHECKPOINT_STEPS > done // CHECKPOINT_STEPS:
+                out.reached(f"step {step} of {config.steps}")
+            done = step
+
+        trainer = train_in_processes(
+            partial(make_trainer, source),
             track,
+            config.processes,
             checkpoint_steps=CHECKPOINT_STEPS,
-            advance=bar.advance,
-            show=lambda current: _show(current, judged, palette, out),
+            on_progress=advance,
+            show=partial(show_held_out, source),
         )
+    learnt, held_out = _data(source)
+    judged = held_out if len(held_out) else learnt
     figures = {name: round(value, 4) for name, value in evaluate_views(trainer.network, trainer.table, judged).items()}
     counts = {"images": len(learnt), "held_out_images": len(held_out)}
     provenance = {"generator_sha256": gan.generator_sha256, "view_set": view_set.fingerprint}
-    save_model(out.path, trainer, palette, {"figures": figures | counts, **provenance})
+    save_model(out.path, trainer, _palette(labels, len(learnt.part_names)), {"figures": figures | counts, **provenance})
     for name, value in (figures | counts).items():
         out.figure(name, value)
     out.figure("minutes", round(trainer.seconds / 60, 1))
     _report(out)
     (track / CHECKPOINT).unlink()
+
+
+@lru_cache(maxsize=1)
+def _data(source: Source) -> "tuple[MultiView, MultiView]":
+    """Views to learn from, and those of the objects that are held out."""
+    from ganfoundry.shape.multiview_loading import load_multiview
+    from ganfoundry.views import ViewCodeSet
+
+    codes = ViewCodeSet.load(source.views)
+    data = load_multiview(source.view_set, source.filtered_views, codes, source.view_labels)
+    return data.take(data.usable()).split(source.config.held_out, source.config.seed)
+
+
+def make_trainer(source: Source, group: "Group") -> "InverseTrainer":
+    """Make the trainer of one process."""
+    from ganfoundry.gan.checkpoints import load_gan
+    from ganfoundry.shape.inverse_training import InverseTrainer
+
+    learnt, _ = _data(source)
+    discriminator = load_gan(source.gan).discriminator
+    return InverseTrainer(_network(source.config, learnt), _training(source.config), learnt, discriminator, group)
+
+
+def show_held_out(source: Source, trainer: "InverseTrainer") -> Mapping[str, float]:
+    """Draw the sheet and measure a few held-out objects, for the log."""
+    from PIL import Image
+
+    from ganfoundry.shape.view_evaluation import evaluate_views, view_sheet
+
+    learnt, held_out = _data(source)
+    judged = held_out if len(held_out) else learnt
+    palette = _palette(source.view_labels, len(judged.part_names))
+    sheet = Image.fromarray(view_sheet(trainer.network, trainer.table, judged, palette))
+    sheet.save(source.out / "sheet.png")
+    (source.out / "track" / "sheets").mkdir(exist_ok=True)
+    sheet.save(source.out / "track" / "sheets" / f"{trainer.step:06d}.jpg", quality=85)
+    found = evaluate_views(trainer.network, trainer.table, judged, objects=32)
+    return {f"held_out_{name}": value for name, value in found.items()}
 
 
 def _network(config: Config, data: "MultiView") -> "NetworkConfig":
@@ -136,28 +194,13 @@ def _training(config: Config) -> "InverseTraining":
     )
 
 
-def _palette(labels: ViewLabels | None, parts: int) -> "NDArray[np.uint8]":
+def _palette(labels: Path | None, parts: int) -> "NDArray[np.uint8]":
     import numpy as np
 
     if labels is None:
         return np.array([[255, 255, 255], [90, 120, 190]], np.uint8)
-    table = json.loads((labels.path / "labels.json").read_text())
+    table = json.loads((labels / "labels.json").read_text())
     return np.array(table["palette"], np.uint8)[:parts]
-
-
-def _show(
-    trainer: "InverseTrainer", judged: "MultiView", palette: "NDArray[np.uint8]", out: Writer[Any]
-) -> Mapping[str, float]:
-    """Draw the sheet and measure a few held-out objects, for the log."""
-    from PIL import Image
-
-    from ganfoundry.shape.view_evaluation import evaluate_views, view_sheet
-
-    sheet = view_sheet(trainer.network, trainer.table, judged, palette)
-    Image.fromarray(sheet).save(out.path / "sheet.png")
-    out.reached(f"step {trainer.step} of {trainer.training.steps}")
-    found = evaluate_views(trainer.network, trainer.table, judged, objects=32)
-    return {f"held_out_{name}": value for name, value in found.items()}
 
 
 def _report(out: Writer[Any]) -> None:

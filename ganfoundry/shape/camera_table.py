@@ -41,7 +41,9 @@ class CameraTable(nn.Module):
         if not len(azimuths) or not all(math.isfinite(a) for a in azimuths):
             raise InputError(f"a camera table needs one azimuth a viewpoint code, not {list(azimuths)}")
         self.distance, self.fov = distance, fov
-        # azimuth, elevation, log distance, shift x and y; of codes and of images
+        # azimuth, elevation, log distance, shift x and y; of all codes together, of each, and of images. A code is in
+        # few batches; what is wrong with all cameras alike, such as the elevation of 0, is found faster together.
+        self.common = nn.Parameter(torch.zeros(5), requires_grad=not fixed)
         self.codes = nn.Parameter(torch.zeros(len(azimuths), 5), requires_grad=not fixed)
         self.images = nn.Parameter(torch.zeros(num_images, 5), requires_grad=not fixed and num_images > 0)
         self.register_buffer("start", torch.tensor([float(a) for a in azimuths]))
@@ -50,7 +52,7 @@ class CameraTable(nn.Module):
 
     def parameters_of(self, codes: Tensor, images: Tensor | None = None) -> Tensor:
         """Azimuth and elevation (degrees), log distance relative to the start, shift x and y (image sides), (N, 5)."""
-        values = self.codes[codes]
+        values = self.common + self.codes[codes]
         if images is not None and len(self.images):
             values = values + self.images[images]
         values = values * self.scale

@@ -24,6 +24,7 @@ from ganfoundry.shape.networks import InverseGraphicsNetwork, NetworkConfig
 
 FORMAT = "ganfoundry-inverse-graphics-1"
 WEIGHTS, TABLE = "network.safetensors", "network.json"
+_BEFORE: dict[str, Any] = {"smoothing": 0.0, "logit_gain": 1.0, "spread": False}  # in files that do not say
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ class InverseModel:
         if table.get("format") != FORMAT:
             raise InputError(f"{folder} holds no inverse-graphics network; make one with train-inverse-graphics")
         settings = {key: tuple(v) if isinstance(v, list) else v for key, v in table["network"].items()}
-        network = InverseGraphicsNetwork(NetworkConfig(**settings))
+        network = InverseGraphicsNetwork(NetworkConfig(**_BEFORE | settings))
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
         network.requires_grad_(False).eval()
         palette = np.array(table["palette"], np.uint8)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ganfoundry.data.seeds import TRAIN, sample_integer, sample_rng
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.train_data import write_atomically
+from ganfoundry.gan.train_distributed import DivergedError, Group
 from ganfoundry.gan.train_log import append_line, forget_lines_after
 from ganfoundry.shape.camera_table import CameraTable
 from ganfoundry.shape.inverse_graphics import Batch, Objective, ObjectiveConfig
@@ -63,8 +65,8 @@ class InverseTraining:
     objects: int = 8
     views: int = 2
     learning_rate: float = 5e-4
-    camera_rate: float = 1e-2
-    camera_from: int = 500
+    camera_rate: float = 3e-2
+    camera_from: int = 100
     turn_every: int = 25
     fixed_cameras: bool = False
     bf16: bool = True
@@ -83,11 +85,13 @@ class InverseTrainer:
         Learnt from; images whose masks are empty or full are left out.
     discriminator : Discriminator or None
         For the perceptual loss.
+    group : Group
+        The processes that share every step's objects; see `ganfoundry.shape.inverse_processes`.
 
     Raises
     ------
     InputError
-        If no object has enough usable images.
+        If no object has enough usable images, or the processes cannot share the objects evenly.
     """
 
     def __init__(
@@ -96,11 +100,20 @@ class InverseTrainer:
         training: InverseTraining,
         data: MultiView,
         discriminator: Discriminator | None = None,
+        group: Group | None = None,
     ) -> None:
         self.training, self.data = training, data.take(data.usable())
+        self.group = group or Group()
+        self.stopped = False
+        if training.objects % self.group.size:
+            raise InputError(
+                f"{training.objects} objects a step cannot be shared evenly by {self.group.size} processes; "
+                "change one of the two numbers"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            self.network = InverseGraphicsNetwork(network_config).to(memory_format=torch.channels_last)
+            self.network = InverseGraphicsNetwork(_mirrored(network_config, data.keypoint_names))
+        self.network.to(memory_format=torch.channels_last)
         images = 0 if training.fixed_cameras else len(self.data)
         self.table = CameraTable(
             data.azimuths, images, network_config.distance, network_config.fov, fixed=training.fixed_cameras
@@ -118,8 +131,13 @@ class InverseTrainer:
 
     # ------------------------------------------------------------ steps
 
-    def take_step(self) -> dict[str, float]:
-        """One step; the unweighted losses by name, and their weighted "total".
+    def take_step(self, *, stop: bool = False) -> dict[str, float]:
+        """One step; the unweighted losses of this process's share by name, and their weighted "total".
+
+        Parameters
+        ----------
+        stop : bool
+            Whether this process wants to end: `stopped` then becomes true in all of them.
 
         Raises
         ------
@@ -130,7 +148,8 @@ class InverseTrainer:
         start = time.perf_counter()
         rng = sample_rng(self.training.seed, TRAIN, self.step)
         rows = self.data.draw(rng, self.training.objects, self.training.views).ravel()
-        batch = self.batch(rows)
+        own = self._share(len(rows))
+        batch = self.batch(rows[own])
         self._set_rates()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(sample_integer(self.training.seed, TRAIN, self.step) % 2**63)
@@ -140,16 +159,28 @@ class InverseTrainer:
             raise RunError(self._diverged("the loss is not a finite number"))
         self.adam.zero_grad(set_to_none=True)
         total.backward()
-        torch.nn.utils.clip_grad_norm_([p for group in self.adam.param_groups for p in group["params"]], 10.0)
+        parameters = [p for group in self.adam.param_groups for p in group["params"]]
+        try:
+            self.stopped = self.group.mean_gradients(parameters, "losses", flag=stop)
+        except DivergedError as error:
+            raise RunError(self._diverged("the gradient is not a finite number")) from error
+        torch.nn.utils.clip_grad_norm_(parameters, 10.0)
         self.adam.step()
         if self._looks_behind():
-            ahead, behind = self.objective.doubt(self.network, self.table, batch)
-            self.table.observe(batch.codes, ahead, behind)
+            doubt = torch.zeros(2, len(rows))
+            doubt[:, own] = torch.stack(self.objective.doubt(self.network, self.table, batch))
+            self.group.mean_(doubt).mul_(self.group.size)
+            self.table.observe(torch.from_numpy(self.data.codes[rows]), doubt[0], doubt[1])
             if self.step % (10 * self.training.turn_every) == 0:
                 self.table.turn_doubtful()
         self.step += 1
         self.seconds += time.perf_counter() - start
         return {"total": float(total.detach()), **{name: float(value.detach()) for name, value in terms.items()}}
+
+    def _share(self, rows: int) -> slice:
+        """Rows of a step that this process works on."""
+        each = rows // self.group.size
+        return slice(self.group.rank * each, (self.group.rank + 1) * each)
 
     def batch(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Batch:
         """Rows of the data as tensors, with as many views an object as the run has."""
@@ -265,6 +296,15 @@ class InverseTrainer:
         return json.dumps({"network": dataclasses.asdict(self.network.config), "training": training}, sort_keys=True)
 
 
+def _mirrored(config: NetworkConfig, names: Sequence[str]) -> NetworkConfig:
+    """The configuration with the keypoints' mirror images, told by "left" and "right" in their names."""
+    if not config.symmetric_shape or config.keypoint_mirror:
+        return config
+    other = [re.sub("left|right", lambda side: "right" if side[0] == "left" else "left", name) for name in names]
+    mirror = tuple(names.index(name) if name in names else index for index, name in enumerate(other))
+    return dataclasses.replace(config, keypoint_mirror=mirror)
+
+
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
@@ -281,6 +321,7 @@ def train(
     checkpoint_steps: int = 500,
     advance: Callable[[int], Any] | None = None,
     show: Callable[[InverseTrainer], Mapping[str, float]] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Take all remaining steps, from the folder's checkpoint if there is one.
 
@@ -292,6 +333,7 @@ def train(
     checkpoint_steps : int
     advance : called with the number of steps done since it was last called
     show : called at each checkpoint; draws pictures, and returns figures for the log
+    should_stop : once it is true, a checkpoint is written and the steps end
 
     Raises
     ------
@@ -300,18 +342,22 @@ def train(
     """
     if (folder / CHECKPOINT).exists():
         trainer.load(folder)
-    forget_lines_after(folder, trainer.step)
+    first = trainer.group.rank == 0  # writes the files
+    if first:
+        forget_lines_after(folder, trainer.step)
     if advance is not None and trainer.step:
         advance(trainer.step)
     sums: dict[str, list[float]] = {}
-    while trainer.step < trainer.training.steps:
-        for name, value in trainer.take_step().items():
+    while trainer.step < trainer.training.steps and not trainer.stopped:
+        for name, value in trainer.take_step(stop=should_stop()).items():
             sums.setdefault(name, []).append(value)
         if advance is not None:
             advance(1)
-        if trainer.step % checkpoint_steps == 0 or trainer.step == trainer.training.steps:
+        due = trainer.step % checkpoint_steps == 0 or trainer.step == trainer.training.steps
+        if first and (due or trainer.stopped):
             trainer.check_meshes()
             trainer.save(folder)
+        if first and due:
             figures = {name: float(np.mean(values)) for name, values in sums.items()}
             figures |= {} if show is None else dict(show(trainer))
             append_line(folder, {"step": trainer.step, "seconds": round(trainer.seconds, 1), **figures})

@@ -14,6 +14,7 @@ from ganfoundry.render.cameras import Cameras
 
 _SMALL = 1e-6
 _LEAST_MASK = 0.05  # colours are divided by the mask
+_FACING_SLOPE = 10.0  # of the logistic curve over the cosine to the viewing ray
 
 
 def silhouette_loss(mask: Tensor, target: Tensor) -> Tensor:
@@ -79,7 +80,9 @@ def part_loss(logits: Tensor, mask: Tensor, labels: Tensor, certainty: Tensor | 
     return (entropy * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1.0)
 
 
-def keypoint_loss(points: Tensor, cameras: Cameras, targets: Tensor, size: int) -> Tensor:
+def keypoint_loss(
+    points: Tensor, cameras: Cameras, targets: Tensor, size: int, *, facing: Tensor | None = None, outlier: float = 0.0
+) -> Tensor:
     """Squared distance of projected keypoints in image sides, weighted (DatasetGAN's 3D keypoints: L2).
 
     Parameters
@@ -90,6 +93,11 @@ def keypoint_loss(points: Tensor, cameras: Cameras, targets: Tensor, size: int) 
         x, y in pixels, weight.
     size : int
         Image side in pixels.
+    facing : Tensor, (N, K), 0..1, or None
+        Further weights, which take no gradient; see `facing_share`.
+    outlier : float
+        Image sides. Squares e^2 become e^2 / (1 + (e / outlier)^2) (Geman and McClure 1985): a label that is much
+        farther away, such as that of the left wheel on the right one, pulls hardly at all. 0: plain squares.
 
     Returns
     -------
@@ -97,8 +105,30 @@ def keypoint_loss(points: Tensor, cameras: Cameras, targets: Tensor, size: int) 
     """
     projected = cameras.project(points, size)[..., :2]
     squared = ((projected - targets[..., :2]) / size).square().sum(2)
-    weight = targets[..., 2]
+    if outlier:
+        squared = squared / (1 + squared / outlier**2)
+    weight = targets[..., 2] if facing is None else targets[..., 2] * facing
     return (squared * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+
+
+@torch.no_grad()
+def facing_share(weights: Tensor, vertices: Tensor, normals: Tensor, cameras: Cameras) -> Tensor:
+    """How far keypoints lie on the side that a camera sees: 0.5 where that is not known yet.
+
+    Parameters
+    ----------
+    weights : Tensor, (N, K, V)
+        Distributions over the vertices. The mean normal is short where a distribution is wide.
+    vertices, normals : Tensor, (N, V, 3)
+    cameras : Cameras
+
+    Returns
+    -------
+    Tensor, (N, K), 0..1
+    """
+    points, normal = weights @ vertices, weights @ normals
+    ray = F.normalize(cameras.position[:, None] - points, dim=-1)
+    return torch.sigmoid(_FACING_SLOPE * (normal * ray).sum(-1))
 
 
 def pull_loss(points: Tensor, mask: Tensor, target: Tensor, distance: Tensor, *, samples: int = 64) -> Tensor:

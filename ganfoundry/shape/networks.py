@@ -6,6 +6,7 @@ the texture is painted in texture space too, with what the image itself shows la
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,12 +18,15 @@ from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.renderer import render
 from ganfoundry.render.topology import Topology
 from ganfoundry.shape.regularisers import mirrored
+from ganfoundry.shape.smoothing import smoothing_matrix
 from ganfoundry.shape.template import sphere_template
-from ganfoundry.shape.uv import TexelMap, mirrored_texture, texel_map, unproject
+from ganfoundry.shape.uv import TexelMap, mirrored_texture, spread_colours, texel_map, unproject
 
 _KEYPOINT_RANK = 16
 _SEEN_CHANNELS = 8  # colours and visibility, and the same mirrored
 _BLEND_CHANNELS = 24
+_HALFWAY = 2  # stages of the painter that the displacement needs too
+_FULL = 0.95  # colours beyond are out of tanh's reach
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,16 @@ class NetworkConfig:
     symmetric_shape, symmetric_texture : bool
         Whether the left half of the mesh is the mirror image of the right, and whether what is hidden is painted as
         the mirror image of what is seen.
+    smoothing : float
+        Of everything that moves vertices; see `ganfoundry.shape.smoothing`. 0: none.
+    logit_gain : float
+        Factor of the logits of keypoints and parts that are parameters themselves: Adam moves a parameter by its rate
+        at most, and a distribution over hundreds of vertices needs logits of 10.
+    keypoint_mirror : tuple of int
+        Number of each keypoint's mirror image (its own in the middle), which takes the mirrored distribution; empty:
+        each is free.
+    spread : bool
+        Whether hidden places are painted as a change of the colours seen nearest to them, or from nothing.
     """
 
     num_parts: int
@@ -63,6 +77,10 @@ class NetworkConfig:
     fov: float = 30.0
     symmetric_shape: bool = True
     symmetric_texture: bool = True
+    smoothing: float = 0.5
+    logit_gain: float = 30.0
+    keypoint_mirror: tuple[int, ...] = ()
+    spread: bool = True
 
 
 class CameraGuess(NamedTuple):
@@ -86,6 +104,7 @@ class Shape(NamedTuple):
     displacement: Tensor  # (N, V, 3) from the starting ellipsoid, metres
     code: Tensor  # (N, code)
     keypoint_weights: Tensor  # (N, K, V), each row sums to 1
+    halfway: Tensor  # (N, C, h, 2 h), the painter's features that the displacement was read off
 
     @property
     def keypoints(self) -> Tensor:
@@ -132,6 +151,7 @@ class InverseGraphicsNetwork(nn.Module):
         vertices = torch.from_numpy(template.vertices) * torch.tensor(config.radii)
         self.register_buffer("start", vertices, persistent=False)
         self.register_buffer("mirror", torch.from_numpy(template.mirror), persistent=False)
+        self.register_buffer("smooth", smoothing_matrix(config.level, config.smoothing), persistent=False)
         self.register_buffer("faces", torch.from_numpy(template.faces), persistent=False)
         self.register_buffer("vertex_uv", torch.from_numpy(template.uv)[: len(vertices)], persistent=False)
         self.topology = Topology.of(torch.from_numpy(template.faces), len(vertices))
@@ -174,27 +194,31 @@ class InverseGraphicsNetwork(nn.Module):
 
     def shape(self, code: Tensor) -> Shape:
         """Meshes and keypoints of codes (N, code)."""
+        halfway = self.painter.halfway(code)
         offset = torch.einsum("nb,bvc->nvc", self.coefficients(code).float(), self.basis)
-        offset = offset + self._painted_displacement(code) + self.mean
+        offset = self.smooth @ (offset + self._painted_displacement(halfway) + self.mean)
         if self.config.symmetric_shape:
             offset = (offset + mirrored(offset, self.mirror)) / 2
-        return Shape(self.start + offset, offset, code, self._keypoint_weights(code))
+        return Shape(self.start + offset, offset, code, self._keypoint_weights(code), halfway)
 
     def _keypoint_weights(self, code: Tensor) -> Tensor:
         """Distributions over the vertices: one for all objects, moved a little by each code."""
         if self.keypoint_coefficients is None:
             return self.keypoint_logits.expand(len(code), -1, -1)
         coefficients = self.keypoint_coefficients(code).float().unflatten(1, (-1, _KEYPOINT_RANK))
-        return (self.keypoint_logits + coefficients @ self.keypoint_basis).softmax(2)
+        logits = self.config.logit_gain * self.keypoint_logits + coefficients @ self.keypoint_basis
+        if self.config.keypoint_mirror:
+            logits = (logits + logits[:, list(self.config.keypoint_mirror)][:, :, self.mirror]) / 2
+        return logits.softmax(2)
 
-    def _painted_displacement(self, code: Tensor) -> Tensor:
+    def _painted_displacement(self, halfway: Tensor) -> Tensor:
         """The displacement map read at the vertices, (N, V, 3)."""
-        painted = self.painter.displacement(code).float()
+        painted = self.painter.relief(halfway).float()
         wide = F.pad(painted, (1, 1, 0, 0), mode="circular")
         width = painted.shape[3]
         u = (self.vertex_uv[:, 0] % 1.0 * width + 1) / (width + 2)
         grid = torch.stack([u, self.vertex_uv[:, 1]], 1) * 2 - 1
-        sampled = F.grid_sample(wide, grid.expand(len(code), 1, -1, 2), align_corners=False, padding_mode="border")
+        sampled = F.grid_sample(wide, grid.expand(len(halfway), 1, -1, 2), align_corners=False, padding_mode="border")
         return sampled[:, :, 0].transpose(1, 2)
 
     def surface(self, image: Tensor, shape: Shape, cameras: Cameras) -> Surface:
@@ -210,15 +234,17 @@ class InverseGraphicsNetwork(nn.Module):
         with torch.no_grad():
             depth = render(shape.vertices, self.topology, cameras, image.shape[-1], silhouette="soft").depth
             colours, seen = unproject(image, shape.vertices, self.faces, cameras, depth, self.texels)
-        known, sure = colours, seen
-        if self.config.symmetric_texture:  # the other side, where it is seen better
-            other, other_seen = mirrored_texture(colours), mirrored_texture(seen)
-            better = other_seen > seen
-            known, sure = torch.where(better, other, colours), torch.where(better, other_seen, seen)
-        shown = torch.cat([colours * seen, seen, known * sure, sure], 1)
-        painted = self.painter(shape.code, shown).float()
-        imagined, parts = painted[:, :3].tanh(), painted[:, 3:]
-        return Surface(sure * known + (1 - sure) * imagined, self.part_logits + parts, seen)
+            known, sure = colours, seen
+            if self.config.symmetric_texture:  # the other side, where it is seen better
+                other, other_seen = mirrored_texture(colours), mirrored_texture(seen)
+                better = other_seen > seen
+                known, sure = torch.where(better, other, colours), torch.where(better, other_seen, seen)
+            base = torch.atanh(_FULL * spread_colours(known, sure)) if self.config.spread else 0.0
+            shown = torch.cat([colours * seen, seen, known * sure, sure], 1)
+        painted = self.painter(shape.halfway, shown).float()
+        imagined, parts = (painted[:, :3] + base).tanh(), painted[:, 3:]
+        parts = self.config.logit_gain * self.part_logits + parts
+        return Surface(sure * known + (1 - sure) * imagined, parts, seen)
 
 
 class Painter(nn.Module):
@@ -233,26 +259,28 @@ class Painter(nn.Module):
         widths = [128, 96, 64, 48, 32, 24, 24][: doublings + 1]
         self.seed = nn.Linear(config.code, widths[0] * 4 * 8)
         self.stages = nn.ModuleList(Residual(widths[i], widths[i + 1]) for i in range(doublings))
-        self.relief = nn.Conv2d(widths[min(2, doublings)], 3, 3, padding=1)
+        self.relief = nn.Conv2d(widths[min(_HALFWAY, doublings)], 3, 3, padding=1)
         self.blend = nn.Conv2d(widths[-1] + _SEEN_CHANNELS, _BLEND_CHANNELS, 3, padding=1)
         self.paint = nn.Conv2d(_BLEND_CHANNELS, 3 + config.num_parts - 1, 3, padding=1)
         self.first = widths[0]
         nn.init.zeros_(self.relief.weight)
         nn.init.zeros_(self.relief.bias)
 
-    def _stages(self, code: Tensor, count: int) -> Tensor:
-        x: Tensor = self.seed(code).view(-1, self.first, 4, 8)
-        for stage in self.stages[:count]:
+    def halfway(self, code: Tensor) -> Tensor:
+        """Features (N, C, h, 2 h), h 16 or less, that displacement and colours are both read off."""
+        return self._stages(self.seed(code).view(-1, self.first, 4, 8), self.stages[:_HALFWAY])
+
+    def _stages(self, x: Tensor, stages: Iterable[nn.Module]) -> Tensor:
+        for stage in stages:
             x = stage(F.interpolate(x.contiguous(memory_format=torch.channels_last), scale_factor=2.0))
         return x
 
-    def displacement(self, code: Tensor) -> Tensor:
-        """Displacement map (N, 3, h, 2 h), h 16 or less."""
-        relief: Tensor = self.relief(self._stages(code, min(2, len(self.stages))))
-        return relief
-
-    def forward(self, code: Tensor, shown: Tensor) -> Tensor:
-        """Colours before tanh and part logits (N, 3 + P - 1, H, W) of codes and of what is seen (N, 8, H, W)."""
-        imagined = F.interpolate(self._stages(code, len(self.stages)), scale_factor=2.0)
-        painted: Tensor = self.paint(F.silu(self.blend(torch.cat([imagined, shown], 1))))
+    def forward(self, halfway: Tensor, shown: Tensor) -> Tensor:
+        """Colours before tanh and part logits (N, 3 + P - 1, H, W) of features and of what is seen (N, 8, H, W)."""
+        x = self._stages(halfway, self.stages[_HALFWAY:])
+        # one layer on both, but the features' share of it at their own size, which has a quarter of the texels
+        inputs = x.shape[1]
+        imagined = F.conv2d(x, self.blend.weight[:, :inputs], self.blend.bias, padding=1)
+        visible = F.conv2d(shown, self.blend.weight[:, inputs:], padding=1)
+        painted: Tensor = self.paint(F.silu(F.interpolate(imagined, scale_factor=2.0) + visible))
         return painted

@@ -91,6 +91,30 @@ def mirrored_texture(texture: Tensor) -> Tensor:
     return texture.flip(3)
 
 
+def spread_colours(colours: Tensor, known: Tensor) -> Tensor:
+    """Colours everywhere, of those known nearby: means over ever larger squares (pull-push, Gortler et al. 1996).
+
+    Parameters
+    ----------
+    colours : Tensor, (N, C, H, W)
+    known : Tensor, (N, 1, H, W), 0..1
+
+    Returns
+    -------
+    Tensor, (N, C, H, W); 0 if nothing is known
+    """
+    if min(colours.shape[2:]) > 1:
+        weights = F.avg_pool2d(known, 2)
+        means = F.avg_pool2d(colours * known, 2) / weights.clamp(min=1e-6)
+        coarse = spread_colours(means, weights.mul(4).clamp(max=1))
+    else:
+        coarse = (colours * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1e-6)
+        coarse = coarse.expand_as(colours)
+    if coarse.shape != colours.shape:
+        coarse = F.interpolate(coarse, size=colours.shape[2:])
+    return colours * known + coarse * (1 - known)
+
+
 def unproject(
     image: Tensor, vertices: Tensor, faces: Tensor, cameras: Cameras, depth: Tensor, texels: TexelMap
 ) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ from tests.stages.labelhelp import shades_gan, shades_interpreter, shades_labels
 from tests.stages.viewhelp import view_codes
 
 OBJECTS, VIEWS = 3, 12
-QUICK = {"steps": 3, "objects": 2, "level": 1, "texture": 16, "held_out": 0.34, "precision": "fp32"}
+QUICK = {"steps": 3, "objects": 2, "level": 1, "texture": 16, "held_out": 0.34, "precision": "fp32", "processes": 1}
 
 
 class Chain:

@@ -41,6 +41,17 @@ def test_gradients_reach_codes_and_images() -> None:
     assert (table.images.grad[0] != 0).all()
 
 
+def test_what_all_cameras_share_is_added_to_each() -> None:
+    table = CameraTable([0.0, 90.0], 2, 4.0, 30.0)
+    with torch.no_grad():
+        table.common[1] = 1.5
+        table.codes[1, 1] = 0.5
+    assert table.parameters_of(torch.tensor([0, 1]))[:, 1].tolist() == [15.0, 20.0]
+    table.parameters_of(torch.tensor([0, 1, 1]))[:, 1].sum().backward()  # type: ignore[no-untyped-call]
+    assert table.common.grad is not None
+    assert table.common.grad.tolist() == [0.0, 30.0, 0.0, 0.0, 0.0]
+
+
 def test_fixed_cameras_take_no_gradient() -> None:
     table = CameraTable([0.0], 0, 4.0, 30.0, fixed=True)
     assert not any(p.requires_grad for p in table.parameters())

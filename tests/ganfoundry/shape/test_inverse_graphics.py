@@ -60,6 +60,32 @@ def test_the_untrained_network_draws_its_ellipsoid(views: MultiView) -> None:
     assert reading.surface.parts.shape == (3, 2, 16, 32)
 
 
+def test_mirror_images_of_keypoints_are_told_by_their_names(views: MultiView) -> None:
+    """Left and right share one distribution, mirrored; what is in the middle stays in the middle."""
+    names = ("wheel_left", "plate", "wheel_right", "left_over")
+    data = replace(views, keypoints=np.zeros((len(views), 4, 3), np.float32), keypoint_names=names)
+    network = InverseTrainer(replace(NETWORK, num_keypoints=4), TRAINING, data).network
+    assert network.config.keypoint_mirror == (2, 1, 0, 3)
+    with torch.no_grad():
+        network.keypoint_logits.normal_()
+        shape = network.shape(network.encode(network_images(views.images[:2])))
+    left, plate, right, _ = shape.keypoints.unbind(1)
+    assert torch.allclose(left, right * torch.tensor([-1.0, 1.0, 1.0]), atol=1e-5)
+    assert plate[:, 0].abs().max() < 1e-5
+    free = InverseTrainer(replace(NETWORK, num_keypoints=4, symmetric_shape=False), TRAINING, data).network
+    assert free.config.keypoint_mirror == ()
+
+
+def test_keypoints_do_not_move_the_surface_or_the_cameras(trainer: InverseTrainer) -> None:
+    batch = trainer.batch(trainer.data.draw(np.random.default_rng(0), 2, 2).ravel())
+    terms = trainer.objective(trainer.network, trainer.table, batch, 10_000)
+    terms["keypoints"].backward()
+    assert trainer.network.keypoint_logits.grad is not None
+    assert trainer.network.keypoint_logits.grad.abs().max() > 0
+    assert trainer.network.mean.grad is None
+    assert trainer.table.codes.grad is None
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_symmetry_is_an_option(symmetric: bool, views: MultiView) -> None:
     network = InverseGraphicsNetwork(replace(NETWORK, symmetric_shape=symmetric))
@@ -169,7 +195,7 @@ def test_divergence_is_a_sentence_and_keeps_the_checkpoint(trainer: InverseTrain
     with pytest.raises(RunError, match=r"exploded.*--learning-rate"):
         trainer.check_meshes()
     with torch.no_grad():
-        trainer.network.mean.copy_(-trainer.network.start)
+        trainer.network.mean.copy_(torch.linalg.solve(trainer.network.smooth, -trainer.network.start))
         trainer.network.basis.zero_()
     with pytest.raises(RunError, match="collapsed"):
         trainer.check_meshes()

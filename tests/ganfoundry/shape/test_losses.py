@@ -77,6 +77,43 @@ def test_keypoint_loss_in_image_sides() -> None:
     assert not losses.keypoint_loss(points, cameras, targets, 64).any()
 
 
+def test_keypoints_far_from_their_labels_pull_hardly_at_all() -> None:
+    cameras = Cameras.from_angles([0.0], 0.0, 4.0)
+    points = torch.zeros(1, 2, 3, requires_grad=True)
+    targets = cameras.project(torch.zeros(1, 2, 3), 64)
+    targets[..., 2] = 1.0
+    targets[0, 0, 0] += 0.05 * 64
+    targets[0, 1, 0] += 0.5 * 64
+    found = losses.keypoint_loss(points, cameras, targets, 64, outlier=0.1)
+    expected = (0.05**2 / (1 + 0.25) + 0.5**2 / (1 + 25)) / 2
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-4)
+    found.sum().backward()  # type: ignore[no-untyped-call]
+    assert points.grad is not None
+    near, far = points.grad[0].norm(dim=1)
+    assert float(far) < 0.1 * float(near)
+
+
+def test_keypoints_on_the_far_side_do_not_count() -> None:
+    """Front, back and middle of a sphere, and a keypoint that may be anywhere, from the front."""
+    from ganfoundry.shape.template import sphere_template
+
+    vertices = torch.from_numpy(sphere_template(2).vertices)
+    weights = torch.zeros(1, 4, len(vertices))
+    for row, direction in enumerate(([0, 0, 1.0], [0, 0, -1.0], [1.0, 0, 0])):
+        weights[0, row, (vertices @ torch.tensor(direction)).argmax()] = 1
+    weights[0, 3] = 1 / len(vertices)
+    cameras = Cameras.from_angles([0.0], 0.0, 100.0)
+    share = losses.facing_share(weights, vertices[None], vertices[None], cameras)[0]
+    assert float(share[0]) > 0.99
+    assert float(share[1]) < 0.01
+    assert float(share[2]) == pytest.approx(0.5, abs=0.05)
+    assert float(share[3]) == pytest.approx(0.5, abs=0.01)
+    points, targets = torch.zeros(1, 4, 3), torch.ones(1, 4, 3)
+    seen = losses.keypoint_loss(points, cameras, targets, 64, facing=torch.tensor([[1.0, 0, 0, 0]]))
+    only = losses.keypoint_loss(points[:, :1], cameras, targets[:, :1], 64)
+    assert float(seen) == pytest.approx(float(only))
+
+
 def _pull(x: float) -> tuple[Tensor, Tensor]:
     """A mesh of four points around x, an object in the middle of the left half."""
     from ganfoundry.shape.multiview import distances_outside

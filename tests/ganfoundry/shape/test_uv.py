@@ -7,7 +7,7 @@ import torch
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.renderer import render
 from ganfoundry.shape.template import sphere_template
-from ganfoundry.shape.uv import mirrored_texture, texel_map, unproject
+from ganfoundry.shape.uv import mirrored_texture, spread_colours, texel_map, unproject
 
 
 @pytest.mark.parametrize(("level", "height", "width"), [(1, 8, 16), (2, 16, 32), (3, 32, 64)])
@@ -69,3 +69,24 @@ def test_hidden_texels_are_not_seen() -> None:
     _, seen = unproject(torch.zeros(1, 3, 32, 32), vertices, faces, cameras, own, texels)
     assert float(seen[0, 0, 3:5, 7:9].min()) == 1.0
     assert float(seen[0, 0, :, [0, 1, 14, 15]].max()) == 0.0
+
+
+def test_spread_colours_keep_what_is_known_and_fill_the_rest_from_nearby() -> None:
+    colours = torch.zeros(1, 2, 16, 32)
+    colours[:, 0, :, :16], colours[:, 1, :, 16:] = 0.5, -0.25
+    known = torch.zeros(1, 1, 16, 32)
+    known[..., 2, 2] = known[..., 14, 30] = 1
+    filled = spread_colours(colours, known)
+    assert filled[0, :, 2, 2].tolist() == [0.5, 0.0]
+    assert torch.allclose(filled[0, :, 4, 5], torch.tensor([0.5, 0.0]))
+    assert torch.allclose(filled[0, :, 12, 26], torch.tensor([0.0, -0.25]))
+    assert not spread_colours(colours, torch.zeros_like(known)).any()
+    assert torch.equal(spread_colours(colours, torch.ones_like(known)), colours)
+
+
+def test_spread_colours_lie_between_the_known_ones() -> None:
+    random = torch.Generator().manual_seed(0)
+    colours, known = torch.rand(3, 3, 8, 16, generator=random), torch.rand(3, 1, 8, 16, generator=random)
+    filled = spread_colours(colours, known * (known > 0.7))
+    assert float(filled.min()) >= 0
+    assert float(filled.max()) <= 1
