@@ -39,7 +39,7 @@ def untrained(
         "size": size,
         "classes": list(names),
         "keypoints": list(points),
-        "palette": [[60 * index, 90, 255 - 60 * index] for index in range(len(names))],
+        "palette": [[20 * index, 90, 255 - 20 * index] for index in range(len(names))],
         "generator_sha256": generator_sha256,
         "cameras": [[30.0 * (code % 12), 2.0 * (code % 5), 0.02 * (code % 3), 0.0, 0.0] for code in range(codes)],
         **table,
