@@ -65,13 +65,27 @@ def modulated_conv2d(
     x = x * style.to(x.dtype)[:, :, None, None]
     weight = weight.to(x.dtype)
     y = F.conv2d(x, weight, padding=weight.shape[-1] // 2) if kernel is None else upsampling_conv2d(x, weight, kernel)
+    if noise is not None and len(noise) > 1:
+        return add_outer(y * factor, noise, bias, gain)
     shift = None if bias is None else (bias * gain)[None, :, None, None]
-    noise = None if noise is None else noise * gain
-    if shift is not None and noise is not None and len(noise) == 1:
+    if noise is not None:
         # Noise that all samples share joins the bias: one map for the batch, added in the same pass.
-        shift, noise = (shift + noise).contiguous(memory_format=torch.channels_last), None
-    y = y * factor if shift is None else torch.addcmul(shift.to(x.dtype), y, factor)
-    return y if noise is None else y.add_(noise.to(x.dtype))
+        shift = (noise * gain if shift is None else shift + noise * gain).contiguous(memory_format=torch.channels_last)
+    return y * factor if shift is None else torch.addcmul(shift.to(x.dtype), y, factor)
+
+
+def add_outer(y: Tensor, noise: Tensor, bias: Tensor | None, gain: float) -> Tensor:
+    """Add noise (N, 1, H, W) and bias (C,) times a gain to y (N, C, H, W), as one matrix product of two inner columns.
+
+    Broadcasting over the channels, which lie side by side, is several times slower where they are few.
+    """
+    n, channels, height, width = y.shape
+    ones = torch.ones_like(noise)
+    pixels = torch.stack([noise, ones], -1).reshape(-1, 2).to(y.dtype)
+    bias = y.new_zeros(channels) if bias is None else bias * gain
+    rows = torch.stack([torch.full_like(bias, gain), bias]).to(y.dtype)
+    flat = torch.addmm(y.permute(0, 2, 3, 1).reshape(-1, channels), pixels, rows)
+    return flat.reshape(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 class SynthesisLayer(nn.Module):
@@ -109,7 +123,8 @@ class SynthesisLayer(nn.Module):
         scaled = noise * self.noise_strength if noise is not None and self.use_noise else None
         kernel = self.resample_filter if self.up else None
         x = modulated_conv2d(x, self.weight, style, bias=self.bias, noise=scaled, gain=gain * SQRT2, kernel=kernel)
-        x = F.leaky_relu(x, SLOPE, inplace=True)
+        # Not in place on a view (`add_outer`): its gradient would come back in another memory layout.
+        x = F.leaky_relu(x, SLOPE, inplace=scaled is None or len(scaled) == 1)
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp * gain, self.conv_clamp * gain)
 
 

@@ -76,6 +76,14 @@ def test_downsampling_convolution_keeps_every_second_sample(taps: tuple[float, .
     torch.testing.assert_close(downsampling_conv2d(x, weight, kernel, bias), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("padding", [(2, 2), (1, 1), (2, 1)])
+def test_gradients_of_the_filter_to_second_order(padding: tuple[int, int]) -> None:
+    kernel = resample_kernel((1, 2, 4, 1.5)).double()
+    x = image(5, 4).requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda x: fir(x, kernel, padding, gain=3.0), x)
+    assert torch.autograd.gradgradcheck(lambda x: fir(x, kernel, padding, gain=3.0).sin(), x)
+
+
 def test_a_ramp_stays_a_ramp() -> None:
     ramp = torch.arange(8.0, dtype=torch.float64).expand(1, 1, 8, 8)
     kernel = resample_kernel((1, 3, 3, 1)).double()
