@@ -127,8 +127,11 @@ def run(
 
 def _key(config: Config, recipe: "Recipe", gan: Gan, views: ViewCodes, network: InverseGraphics) -> str:
     """Digest of what the rows follow from: not of the limits, nor of the number of objects."""
+    from pipeline import manifest
+
     sources = [gan.generator_sha256, views.fingerprint, network.fingerprint]
-    identity = [VERSION, *sources, config.detector, *_shipped_digests(config).values(), asdict(recipe)]
+    own = [manifest.content_digest(Path(config.detector))] if Path(config.detector or "-").exists() else []
+    identity = [VERSION, *sources, config.detector, *own, *_shipped_digests(config).values(), asdict(recipe)]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 
@@ -206,8 +209,6 @@ def _describe(config: Config, gan: Gan, network: InverseGraphics, model: "Invers
     from pipeline import manifest
 
     table = {
-        "schema": "",
-        "level": "",
         "classes": list(model.part_names),
         "palette": model.palette.tolist(),
         "keypoints": list(model.keypoint_names),
@@ -276,7 +277,8 @@ def _report(
 
     objects = rows.read("object")
     kept = np.unique(objects[selection.kept])
-    shown = [spread(np.flatnonzero(objects == number), SHEET_VIEWS) for number in spread(kept, SHEET_OBJECTS)]
+    rows_of = {number: selection.kept[objects[selection.kept] == number] for number in spread(kept, SHEET_OBJECTS)}
+    shown = [spread(kept_rows, SHEET_VIEWS) for kept_rows in rows_of.values()]
     sheet = label_sheet(rows.rows(np.concatenate(shown)), model.palette)
     Image.fromarray(sheet).save(out.path / "sheet.png")
     counts = np.histogram(own, np.linspace(0, 1, 11))[0].tolist()

@@ -209,6 +209,15 @@ def test_only_drawn_pictures_when_asked(tmp_path: Path, sources: Sources, made: 
     assert (rows["image"][:3][rows["mask"][:3] == 0] == 255).mean() > 0.5
 
 
+def test_viewpoint_codes_alone(tmp_path: Path, sources: Sources, made: Writer[LabelledSet3D]) -> None:
+    out = synthesize(tmp_path, sources, random_views=0, num_objects=1)
+    rows = ShardReader(out.path / "shards")
+    assert rows.read("view").min() >= 0
+    before = ShardReader(made.path / "shards").rows(range(3))
+    for name, values in rows.rows(range(3)).items():
+        assert np.array_equal(values, before[name]), name
+
+
 def test_random_cameras_alone(tmp_path: Path, sources: Sources) -> None:
     out = synthesize(tmp_path, sources, code_views=0, random_views=2, num_objects=2)
     rows = ShardReader(out.path / "shards").rows(range(4))
