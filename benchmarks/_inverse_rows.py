@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks import _inverse_data as data
 from benchmarks import _inverse_score as judge
 from benchmarks._inverse_data import Sources, Unseen
+from ganfoundry.errors import InputError
 from ganfoundry.shape.camera_table import CameraTable
 from ganfoundry.shape.inverse_graphics import ObjectiveConfig
 from ganfoundry.shape.inverse_model import InverseModel, save_model
@@ -173,21 +175,40 @@ def measure(row: Row, seed: int, settings: Settings, sources: Sources, model: In
         figures = judge.neighbour_views(learnt, held_out, seed=seed)
         return judge.named(figures) | _scores(judge.neighbour_method(shots, pool), unseen)
     assert model is not None
+    check_names(model)
     if row.method == "mean-shape":
         judge.keep_mean_shape(model.network, learnt.images)
     table = judge.table_of(model)
     figures = judge.named(evaluate_views(model.network, table, held_out, objects=VIEWS_DRAWN, seed=seed))
     if row.views != "renders" and row.method == "train":
-        figures["camera_table_error"] = camera_table_error(table, learnt)
+        figures |= camera_table_errors(table, learnt)
     similarity = judge.similarity_of(model, shots, pool)
     return figures | _scores(judge.network_method(model, similarity), unseen)
 
 
-def camera_table_error(table: CameraTable, learnt: MultiView) -> float:
-    """Median error of the table's azimuths against the pose network's, over the codes that there are images of."""
+def camera_table_errors(table: CameraTable, learnt: MultiView) -> dict[str, float]:
+    """Median errors of the table against the pose network, degrees, over the codes that there are images of."""
     codes = ViewCodeSet.load(data.CODES).codes
     rows = sorted(set(learnt.codes.tolist()))
-    return judge.table_error(table, rows, [codes[row].azimuth for row in rows])
+    elevations = table.parameters_of(torch.tensor(rows))[:, 1].detach().numpy()
+    return {
+        "camera_table_error": judge.table_error(table, rows, [codes[row].azimuth for row in rows]),
+        "camera_table_elevation": float(np.median(np.abs(elevations - [codes[row].elevation for row in rows]))),
+    }
+
+
+def check_names(model: InverseModel) -> None:
+    """Refuse a network whose parts or keypoints are not those of the renders.
+
+    Raises
+    ------
+    InputError
+    """
+    if model.part_names != data.SCHEMA.names(data.LEVEL) or model.keypoint_names != data.SCHEMA.keypoints:
+        raise InputError(
+            f"the network knows {len(model.part_names)} parts and {len(model.keypoint_names)} keypoints that are not "
+            f"those of the cars ({data.LEVEL}); train it with label-views of an interpreter of that level"
+        )
 
 
 def _scores(method: judge.Method, unseen: Mapping[str, Unseen]) -> dict[str, float]:

@@ -22,7 +22,8 @@ VIEWS = {
     "views_part_miou": "part mIoU",
     "views_pck5": "PCK 5 %",
     "camera_error": "camera °",
-    "camera_table_error": "camera table °",
+    "camera_table_error": "table azimuth °",
+    "camera_table_elevation": "table elevation °",
 }
 SOLIDS = {
     "iou3d": "3D IoU",
@@ -38,7 +39,14 @@ SOLIDS = {
     "novel_psnr": "novel PSNR",
     "novel_features": "novel features",
 }
-PLAIN = {"camera_error", "camera_table_error", "azimuth_error", "novel_psnr", "novel_features"}
+PLAIN = {
+    "camera_error",
+    "camera_table_error",
+    "camera_table_elevation",
+    "azimuth_error",
+    "novel_psnr",
+    "novel_features",
+}
 """Figures that are not shares; the others are given in per cent."""
 TARGETS = {
     "iou2d_input": ("2D IoU, input view", ">= 0.95"),
@@ -52,15 +60,17 @@ TARGETS = {
 }
 NOTES = """\
 Generated views: objects that were held out; camera: median difference between the camera that the network guesses and
-that of the view's code. The row learnt from renders is measured on held-out renders instead: generated views have no
-camera in its table. Renders: unseen cars with known meshes, parts, keypoints and cameras. A network's frame is laid on
-the world's by one similarity, found on training renders and then kept. 3D IoU: 64^3 voxels, solid where surfaces
-block all six axis rays. Chamfer (mean of both directions) and 3D keypoint error are shares of the true bounding box's
-diagonal, the F-score is taken at 2 % of it; surfaces count where they can be seen from outside. Part mIoU: surface
-points against the nearest true point, background left out. PCK: visible keypoints of another view within 5 % of the
-image side. Novel PSNR (dB) and features (squared distance of the discriminator's unit features): another view, the
-object on white. Azimuth: median; turned: wrong by more than 90 degrees. All but degrees, dB and features in per cent,
-mean and standard deviation over seeds. "The truth, measured again" says what the figures can reach.
+that of the view's code; table: median difference between the codes' learnt cameras and what the pose network says of
+their images, azimuths after one turn for all. The row learnt from renders is measured on held-out renders instead:
+generated views have no camera in its table. Renders: unseen cars with known meshes, parts, keypoints and cameras. A
+network's frame is laid on the world's by one similarity, found on training renders and then kept. 3D IoU: 64^3
+voxels, solid where surfaces block all six axis rays. Chamfer (mean of both directions) and 3D keypoint error are
+shares of the true bounding box's diagonal, the F-score is taken at 2 % of it; surfaces count where they can be seen
+from outside. Part mIoU: surface points against the nearest true point, background left out. PCK: visible keypoints of
+another view within 5 % of the image side. Novel PSNR (dB) and features (squared distance of the discriminator's unit
+features): another view, the object on white. Azimuth: median; turned: wrong by more than 90 degrees. All but degrees,
+dB and features in per cent, mean and standard deviation over seeds. "The truth, measured again" says what the figures
+can reach.
 """
 
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -149,6 +150,12 @@ def test_bad_input(sources, tmp_path):
         Sources.find([tmp_path])
     with pytest.raises(InputError, match="run python -m benchmarks"):
         inverse_graphics.main(["--show"])
+
+
+def test_a_network_of_other_parts_is_refused():
+    model = SimpleNamespace(part_names=("background", "object"), keypoint_names=())
+    with pytest.raises(InputError, match="2 parts and 0 keypoints"):
+        rows.check_names(model)
 
 
 def test_no_car_of_a_test_is_in_the_pool_or_in_a_generator():
