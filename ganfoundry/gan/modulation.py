@@ -65,26 +65,30 @@ def modulated_conv2d(
     x = x * style.to(x.dtype)[:, :, None, None]
     weight = weight.to(x.dtype)
     y = F.conv2d(x, weight, padding=weight.shape[-1] // 2) if kernel is None else upsampling_conv2d(x, weight, kernel)
-    if noise is not None and len(noise) > 1:
-        return add_outer(y * factor, noise, bias, gain)
+    if _narrow(y) and (noise is not None or bias is not None):
+        return _add_by_product(y * factor, noise, bias, gain)
     shift = None if bias is None else (bias * gain)[None, :, None, None]
-    if noise is not None:
+    noise = None if noise is None else noise * gain
+    if shift is not None and noise is not None and len(noise) == 1:
         # Noise that all samples share joins the bias: one map for the batch, added in the same pass.
-        shift = (noise * gain if shift is None else shift + noise * gain).contiguous(memory_format=torch.channels_last)
-    return y * factor if shift is None else torch.addcmul(shift.to(x.dtype), y, factor)
+        shift, noise = (shift + noise).contiguous(memory_format=torch.channels_last), None
+    y = y * factor if shift is None else torch.addcmul(shift.to(x.dtype), y, factor)
+    return y if noise is None else y.add_(noise.to(x.dtype))
 
 
-def add_outer(y: Tensor, noise: Tensor, bias: Tensor | None, gain: float) -> Tensor:
-    """Add noise (N, 1, H, W) and bias (C,) times a gain to y (N, C, H, W), as one matrix product of two inner columns.
+def _narrow(y: Tensor) -> bool:
+    """Whether the channels of a pixel do not fill a vector register, so that broadcasting over them is slow."""
+    return y.dtype == torch.bfloat16 and y.shape[1] < 32
 
-    Broadcasting over the channels, which lie side by side, is several times slower where they are few.
-    """
+
+def _add_by_product(y: Tensor, noise: Tensor | None, bias: Tensor | None, gain: float) -> Tensor:
+    """Add noise (N or 1, 1, H, W) and bias (C,) times a gain to y (N, C, H, W), as one matrix product."""
     n, channels, height, width = y.shape
-    ones = torch.ones_like(noise)
-    pixels = torch.stack([noise, ones], -1).reshape(-1, 2).to(y.dtype)
-    bias = y.new_zeros(channels) if bias is None else bias * gain
-    rows = torch.stack([torch.full_like(bias, gain), bias]).to(y.dtype)
-    flat = torch.addmm(y.permute(0, 2, 3, 1).reshape(-1, channels), pixels, rows)
+    one = torch.ones(1, 1, 1, 1, dtype=y.dtype, device=y.device)
+    terms = [] if noise is None else [(noise, torch.full_like(y[0, :, 0, 0], gain))]
+    terms += [] if bias is None else [(one, (bias * gain).to(y.dtype))]
+    pixels = torch.stack([column.to(y.dtype).expand(n, 1, height, width).reshape(-1) for column, _ in terms], 1)
+    flat = torch.addmm(y.permute(0, 2, 3, 1).reshape(-1, channels), pixels, torch.stack([row for _, row in terms]))
     return flat.reshape(n, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -123,8 +127,8 @@ class SynthesisLayer(nn.Module):
         scaled = noise * self.noise_strength if noise is not None and self.use_noise else None
         kernel = self.resample_filter if self.up else None
         x = modulated_conv2d(x, self.weight, style, bias=self.bias, noise=scaled, gain=gain * SQRT2, kernel=kernel)
-        # Not in place on a view (`add_outer`): its gradient would come back in another memory layout.
-        x = F.leaky_relu(x, SLOPE, inplace=scaled is None or len(scaled) == 1)
+        # Not in place on a view (`_add_by_product`): its gradient would come back in another memory layout.
+        x = F.leaky_relu(x, SLOPE, inplace=not _narrow(x))
         return x if self.conv_clamp is None else x.clamp(-self.conv_clamp * gain, self.conv_clamp * gain)
 
 

@@ -180,6 +180,28 @@ def test_features_are_the_layers_outputs() -> None:
     assert last.min() > -last.max()  # slope 0.2 on the negative side
 
 
+@pytest.mark.parametrize("maps", [0, 1, 2])
+@pytest.mark.parametrize("biased", [False, True])
+def test_few_channels_in_bfloat16_are_as_many(maps: int, biased: bool) -> None:
+    """Where the channels do not fill a vector register, noise and bias take another way: to the same values."""
+    x, weight, style = torch.randn(2, 3, 4, 4), torch.randn(40, 3, 3, 3), torch.randn(2, 3)
+    bias = torch.randn(40) if biased else None
+    noise = torch.randn(maps, 1, 4, 4) if maps else None
+
+    def gradients(channels: int, dtype: torch.dtype) -> list[Tensor]:
+        leaves = [t if t is None else t.clone().requires_grad_(True) for t in (weight[:channels], bias, noise)]
+        w, b, n = leaves
+        b = b if b is None else b[:channels]
+        layout = x.to(dtype).contiguous(memory_format=torch.channels_last)
+        y = modulated_conv2d(layout, w, style, bias=b, noise=n, gain=1.5)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        y.float().square()[:, :8].sum().backward()
+        return [y[:, :8].detach().float(), *(t.grad[:8] for t in leaves if t is not None)]
+
+    for few, many in zip(gradients(8, torch.bfloat16), gradients(40, torch.float32), strict=True):
+        torch.testing.assert_close(few, many, rtol=0.05, atol=0.05 * float(many.abs().max()))
+
+
 def test_noise_per_sample() -> None:
     generator = tiny_generator()
     synthesis, w = generator.synthesis, torch.randn(3, 7)
