@@ -65,7 +65,7 @@ class ObjectiveConfig:
     perceptual: float = 0.5
     parts: float = 1.0
     keypoints: float = 10.0
-    keypoint_outlier: float = 0.1
+    keypoint_outlier: float = 0.07
     camera: float = 1.0
     deviation: float = 0.1
     pull: float = 10.0

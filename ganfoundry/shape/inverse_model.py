@@ -24,7 +24,7 @@ from ganfoundry.shape.networks import InverseGraphicsNetwork, NetworkConfig
 
 FORMAT = "ganfoundry-inverse-graphics-1"
 WEIGHTS, TABLE = "network.safetensors", "network.json"
-_BEFORE: dict[str, Any] = {"smoothing": 0.0, "logit_gain": 1.0, "spread": False}  # in files that do not say
+_BEFORE: dict[str, Any] = {"smoothing": 0.0, "keypoint_gain": 1.0, "part_gain": 1.0, "spread": False}  # in older files
 
 
 @dataclass(frozen=True, eq=False)

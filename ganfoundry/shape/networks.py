@@ -55,8 +55,8 @@ class NetworkConfig:
         the mirror image of what is seen.
     smoothing : float
         Of everything that moves vertices; see `ganfoundry.shape.smoothing`. 0: none.
-    logit_gain : float
-        Factor of the logits of keypoints and parts that are parameters themselves: Adam moves a parameter by its rate
+    keypoint_gain, part_gain : float
+        Factors of the logits of keypoints and parts that are parameters themselves: Adam moves a parameter by its rate
         at most, and a distribution over hundreds of vertices needs logits of 10.
     keypoint_mirror : tuple of int
         Number of each keypoint's mirror image (its own in the middle), which takes the mirrored distribution; empty:
@@ -78,7 +78,8 @@ class NetworkConfig:
     symmetric_shape: bool = True
     symmetric_texture: bool = True
     smoothing: float = 0.5
-    logit_gain: float = 30.0
+    keypoint_gain: float = 150.0
+    part_gain: float = 20.0
     keypoint_mirror: tuple[int, ...] = ()
     spread: bool = True
 
@@ -206,7 +207,7 @@ class InverseGraphicsNetwork(nn.Module):
         if self.keypoint_coefficients is None:
             return self.keypoint_logits.expand(len(code), -1, -1)
         coefficients = self.keypoint_coefficients(code).float().unflatten(1, (-1, _KEYPOINT_RANK))
-        logits = self.config.logit_gain * self.keypoint_logits + coefficients @ self.keypoint_basis
+        logits = self.config.keypoint_gain * self.keypoint_logits + coefficients @ self.keypoint_basis
         if self.config.keypoint_mirror:
             logits = (logits + logits[:, list(self.config.keypoint_mirror)][:, :, self.mirror]) / 2
         return logits.softmax(2)
@@ -243,7 +244,7 @@ class InverseGraphicsNetwork(nn.Module):
             shown = torch.cat([colours * seen, seen, known * sure, sure], 1)
         painted = self.painter(shape.halfway, shown).float()
         imagined, parts = (painted[:, :3] + base).tanh(), painted[:, 3:]
-        parts = self.config.logit_gain * self.part_logits + parts
+        parts = self.config.part_gain * self.part_logits + parts
         return Surface(sure * known + (1 - sure) * imagined, parts, seen)
 
 

@@ -67,6 +67,10 @@ def test_mirror_images_of_keypoints_are_told_by_their_names(views: MultiView) ->
     network = InverseTrainer(replace(NETWORK, num_keypoints=4), TRAINING, data).network
     assert network.config.keypoint_mirror == (2, 1, 0, 3)
     with torch.no_grad():
+        start = network.shape(network.encode(network_images(views.images[:1]))).keypoints[0]
+    assert float(start[0, 0]) > 0.1  # left is +X
+    assert float(start[1, 0].abs()) < 1e-5
+    with torch.no_grad():
         network.keypoint_logits.normal_()
         shape = network.shape(network.encode(network_images(views.images[:2])))
     left, plate, right, _ = shape.keypoints.unbind(1)

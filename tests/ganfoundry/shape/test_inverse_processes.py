@@ -71,12 +71,12 @@ def test_the_shares_gradients_average_to_the_whole_batchs() -> None:
     for one, a, b in zip(whole, first, second, strict=True):
         assert (one is None) == (a is None) == (b is None)
         if one is not None and a is not None and b is not None:
-            assert torch.allclose(one, (a + b) / 2, rtol=1e-3, atol=1e-5 * float(one.abs().max().clamp(min=1e-3)))
+            assert torch.allclose(one, (a + b) / 2, rtol=1e-3, atol=1e-5 * float(one.abs().max().clamp(min=0.1)))
 
 
 def test_the_shares_looks_behind_join_to_the_whole_batchs() -> None:
     groups = [Recorder(0, 1), Recorder(0, 2), Recorder(1, 2)]
-    training = replace(TRAINING, steps=10)
+    training = replace(TRAINING, steps=10, learning_rate=0.0, camera_rate=0.0)  # looks follow a step
     for group in groups:
         trainer = make_toy(training, group)
         trainer.step = 2
@@ -85,8 +85,7 @@ def test_the_shares_looks_behind_join_to_the_whole_batchs() -> None:
     assert whole.shape == (2, 8)
     assert not first[:, 4:].any()
     assert not second[:, :4].any()
-    # the networks have taken one step each by then, along the gradients of their share
-    assert torch.allclose(whole, first + second, rtol=0.05)
+    assert torch.allclose(whole, first + second, rtol=1e-4)
 
 
 def test_objects_that_cannot_be_shared_are_refused() -> None:
