@@ -19,6 +19,8 @@ from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
 from ganfoundry.gan.discriminator import Discriminator
+from ganfoundry.gan.growing import grow
+from ganfoundry.gan.layers import Conv2dLayer
 from ganfoundry.gan.losses import lazy_adam
 from ganfoundry.gan.stylegan2 import Generator
 from ganfoundry.gan.train_config import ARCHITECTURE, FREE_OPTIONS, GROUP_SIZE, TrainingConfig, channel_map
@@ -138,8 +140,8 @@ class TrainingState:
         """Take over the weights of a finished generator and discriminator; optimisers and counters begin anew.
 
         A generator of a lower resolution is grown: blocks that it lacks keep their initial weights, and their colours
-        start at zero, so that the first images are its own, enlarged (Karras et al. 2018, arXiv:1710.10196, section 2,
-        without the fade). A recipe without noise leaves the source's behind.
+        start at zero, so that the first images are its own, enlarged; its discriminator begins with the judgement of
+        the smaller one, of the images halved (`grow`). A recipe without noise leaves the source's behind.
 
         Parameters
         ----------
@@ -166,6 +168,11 @@ class TrainingState:
         new: list[str] = []
         for network, source in sources:
             new += _take_over(network, source, gan.path, above=gan.generator.config.resolution)
+        if new and isinstance(self.discriminator, Discriminator) and gan.discriminator is not None:
+            side = gan.discriminator.config.resolution
+            first = gan.discriminator.get_submodule(f"b{side}.fromrgb")
+            assert isinstance(first, Conv2dLayer)
+            grow(self.discriminator, first, side)
         return sorted(set(new))
 
     def load(self, path: Path, *, same_run: bool = True) -> None:
