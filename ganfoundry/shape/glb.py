@@ -1,7 +1,8 @@
 """Textured meshes with parts and keypoints as binary glTF 2.0 files (.glb).
 
 One primitive and one material a part, so that a program can find the glass or hide the wheels; keypoints are empty
-nodes with names; `_PART` holds the part's number at every vertex. glTF's frame is docs/conventions.md's: right-handed,
+nodes with names; `_PART` holds the part's number at every vertex; wheels that were rigged are nodes that turn about
+their hubs (glb_rig.py). glTF's frame is docs/conventions.md's: right-handed,
 +Y up, +Z the front, metres; texture coordinates start in the upper left corner.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
@@ -9,8 +10,6 @@ Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,19 +20,15 @@ import numpy.typing as npt
 
 from ganfoundry.errors import InputError
 from ganfoundry.gan.train_data import write_atomically
-from ganfoundry.pictures import png_bytes
+from ganfoundry.shape.glb_rig import add_rig
+from ganfoundry.shape.gltf import INDICES, VERTICES, GlbBuilder
+from ganfoundry.shape.wheels import Rig
 
 Finish = Literal["matt", "glass", "lamp", "rubber"]
 
-_MAGIC, _JSON, _BINARY = 0x46546C67, 0x4E4F534A, 0x004E4942
-_VERTICES, _INDICES = 34962, 34963  # targets of buffer views
-_LINEAR, _MIPMAPPED, _REPEAT, _CLAMP = 9729, 9987, 10497, 33071
-_TYPES = {np.dtype(np.float32): 5126, np.dtype(np.uint16): 5123, np.dtype(np.uint32): 5125}
-_SHAPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}
-
 _FINISHES: dict[str, dict[str, Any]] = {
     "matt": {"roughnessFactor": 0.8},
-    "glass": {"roughnessFactor": 0.1, "baseColorFactor": [1.0, 1.0, 1.0, 0.45]},
+    "glass": {"roughnessFactor": 0.1, "baseColorFactor": [1.0, 1.0, 1.0, 0.7]},
     "lamp": {"roughnessFactor": 0.3},
     "rubber": {"roughnessFactor": 1.0, "baseColorFactor": [0.35, 0.35, 0.35, 1.0]},
 }
@@ -70,6 +65,8 @@ class Asset:
         Name -> place (3,), metres.
     finishes : mapping
         Part name -> finish; parts that are not in it are matt.
+    rig : Rig, optional
+        Wheels that are not part of the mesh.
     extras : mapping
         Goes into the file's `asset.extras`: where the mesh came from.
     """
@@ -83,6 +80,7 @@ class Asset:
     part_names: Sequence[str]
     keypoints: Mapping[str, Sequence[float]] = field(default_factory=dict)
     finishes: Mapping[str, Finish] = field(default_factory=dict)
+    rig: Rig | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,62 +97,6 @@ class Asset:
             raise InputError(f"part {int(np.max(self.face_parts))} has no name; there are {len(self.part_names)}")
 
 
-class GlbBuilder:
-    """Collects a glTF document and its binary buffer."""
-
-    def __init__(self, extras: Mapping[str, Any] | None = None) -> None:
-        asset: dict[str, Any] = {"version": "2.0", "generator": "ganfoundry"}
-        if extras:
-            asset["extras"] = dict(extras)
-        self.document: dict[str, Any] = {"asset": asset, "scene": 0, "scenes": [{"nodes": [0]}]}
-        self._binary = bytearray()
-
-    def add(self, kind: str, entry: dict[str, Any]) -> int:
-        """Append to one of the document's lists; the entry's index."""
-        entries = self.document.setdefault(kind, [])
-        entries.append(entry)
-        return len(entries) - 1
-
-    def view(self, data: bytes, target: int | None = None) -> int:
-        """Append bytes to the buffer, aligned to four; index of the buffer view."""
-        self._binary += b"\0" * (-len(self._binary) % 4)
-        entry: dict[str, Any] = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": len(data)}
-        if target is not None:
-            entry["target"] = target
-        self._binary += data
-        return self.add("bufferViews", entry)
-
-    def accessor(self, values: npt.NDArray[Any], target: int, *, bounds: bool = False) -> int:
-        """Append an array (n,) or (n, 2 or 3) of float32, uint16 or uint32; index of the accessor."""
-        columns = 1 if values.ndim == 1 else values.shape[1]
-        entry: dict[str, Any] = {
-            "bufferView": self.view(np.ascontiguousarray(values).tobytes(), target),
-            "componentType": _TYPES[values.dtype],
-            "count": len(values),
-            "type": _SHAPES[columns],
-        }
-        if bounds:  # exactly the stored float32 numbers
-            low, high = values.min(0), values.max(0)
-            entry |= {"min": np.atleast_1d(low).tolist(), "max": np.atleast_1d(high).tolist()}
-        return self.add("accessors", entry)
-
-    def texture(self, image: npt.NDArray[np.uint8]) -> int:
-        """Append a PNG that repeats in u; index of the texture."""
-        source = self.add("images", {"bufferView": self.view(png_bytes(image)), "mimeType": "image/png"})
-        sampler = {"magFilter": _LINEAR, "minFilter": _MIPMAPPED, "wrapS": _REPEAT, "wrapT": _CLAMP}
-        return self.add("textures", {"source": source, "sampler": self.add("samplers", sampler)})
-
-    def to_bytes(self) -> bytes:
-        """The whole file."""
-        self._binary += b"\0" * (-len(self._binary) % 4)
-        self.document["buffers"] = [{"byteLength": len(self._binary)}]
-        text = json.dumps(self.document, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 4)
-        chunks = struct.pack("<II", len(text), _JSON) + text
-        chunks += struct.pack("<II", len(self._binary), _BINARY) + bytes(self._binary)
-        return struct.pack("<III", _MAGIC, 2, 12 + len(chunks)) + chunks
-
-
 def glb_bytes(asset: Asset, name: str = "object") -> bytes:
     """An asset as the bytes of a .glb file; the same bytes for the same asset."""
     builder = GlbBuilder(asset.extras)
@@ -167,12 +109,27 @@ def glb_bytes(asset: Asset, name: str = "object") -> bytes:
     root: dict[str, Any] = {"name": name, "mesh": mesh}
     builder.add("nodes", root)
     children = [
-        builder.add("nodes", {"name": f"kp:{label}", "translation": [float(np.float32(v)) for v in place]})
+        builder.add(
+            "nodes",
+            {
+                "name": f"kp:{label}",
+                "translation": [float(np.float32(v)) for v in place],
+                "extras": {"keypoint": label},
+            },
+        )
         for label, place in asset.keypoints.items()
     ]
+    if asset.rig is not None:
+        children += add_rig(builder, asset.rig)
     if children:
         root["children"] = children
     return builder.to_bytes()
+
+
+def base_colour(finish: Finish) -> tuple[float, float, float, float]:
+    """Red, green, blue and opacity that a finish multiplies the texture with."""
+    red, green, blue, opacity = _FINISHES[finish].get("baseColorFactor", [1.0] * 4)
+    return red, green, blue, opacity
 
 
 def write_glb(path: Path, asset: Asset) -> None:
@@ -191,17 +148,18 @@ def _primitive(
 ) -> dict[str, Any]:
     """The faces of one part, with vertices of their own: one for each pair of vertex and texture coordinates."""
     chosen = np.asarray(asset.face_parts) == part
-    pairs = np.stack([asset.faces[chosen].ravel(), asset.face_uv[chosen].ravel()], 1)
-    corners, index = np.unique(pairs, axis=0, return_inverse=True)
+    pairs = asset.faces[chosen].ravel() * len(asset.uv) + asset.face_uv[chosen].ravel()
+    corners, index = np.unique(pairs, return_inverse=True)
     wide = len(corners) > 65_535
-    vertices = np.asarray(asset.vertices, np.float32)[corners[:, 0]]
+    vertex, uv = corners // len(asset.uv), corners % len(asset.uv)
+    vertices = np.asarray(asset.vertices, np.float32)[vertex]
     attributes = {
-        "POSITION": builder.accessor(vertices, _VERTICES, bounds=True),
-        "NORMAL": builder.accessor(normals[corners[:, 0]], _VERTICES),
-        "TEXCOORD_0": builder.accessor(np.asarray(asset.uv, np.float32)[corners[:, 1]], _VERTICES),
-        "_PART": builder.accessor(np.full(len(corners), part, np.float32), _VERTICES),
+        "POSITION": builder.accessor(vertices, VERTICES, bounds=True),
+        "NORMAL": builder.accessor(normals[vertex], VERTICES),
+        "TEXCOORD_0": builder.accessor(np.asarray(asset.uv, np.float32)[uv], VERTICES),
+        "_PART": builder.accessor(np.full(len(corners), part, np.float32), VERTICES),
     }
-    indices = builder.accessor(index.reshape(-1).astype(np.uint32 if wide else np.uint16), _INDICES)
+    indices = builder.accessor(index.reshape(-1).astype(np.uint32 if wide else np.uint16), INDICES)
     name = asset.part_names[part]
     material = builder.add("materials", _material(name, part, asset.finishes.get(name, "matt"), texture))
     return {"attributes": attributes, "indices": indices, "material": material}
@@ -212,6 +170,8 @@ def _material(name: str, part: int, finish: Finish, texture: int) -> dict[str, A
     material: dict[str, Any] = {"name": name, "pbrMetallicRoughness": base, "extras": {"part": part}}
     if finish == "glass":
         material["alphaMode"] = "BLEND"
+    else:
+        material["doubleSided"] = True  # the inside is what one sees through the glass
     if finish == "lamp":
         material |= {"emissiveFactor": [1.0, 1.0, 1.0], "emissiveTexture": {"index": texture}}
     return material

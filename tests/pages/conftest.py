@@ -12,6 +12,8 @@ def chromium():
     if path is None:
         pytest.skip("no Chromium or Chrome on the PATH; install one, for example apt-get install chromium")
     with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        # WebGL without a graphics card, for the pages that draw meshes.
+        graphics = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", *graphics])
         yield browser
         browser.close()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ganfoundry.data.shards import ShardFolder, ShardReader, write_shard
 from ganfoundry.errors import InputError
@@ -17,7 +16,6 @@ from ganfoundry.labels.interpreter import StyleInterpreter
 from ganfoundry.shape.inverse_model import InverseModel
 from ganfoundry.views import ViewCodeSet
 from pipeline.artifacts import (
-    Assets,
     FilteredViews,
     Gan,
     Interpreter,
@@ -29,7 +27,7 @@ from pipeline.artifacts import (
 )
 from pipeline.errors import UserError
 from pipeline.stage import Context
-from stages import generate_views, label_views, reconstruct, train_inverse_graphics
+from stages import generate_views, label_views, train_inverse_graphics
 from tests.stages.labelhelp import shades_gan, shades_interpreter, shades_labels
 from tests.stages.viewhelp import view_codes
 
@@ -160,63 +158,6 @@ def test_damaged_networks_are_refused(chain: Chain, tmp_path: Path) -> None:
     (folder / "network.json").write_text("{}")
     with pytest.raises(InputError):
         InverseModel.load(folder)
-
-
-@pytest.fixture(scope="module")
-def trained(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> InverseGraphics:
-    return InverseGraphics(chain.train(tmp_path_factory.mktemp("trained"), chain.labels).path)
-
-
-def reconstructed(trained: InverseGraphics, folder: Path, images: Path, **options: object) -> Writer[Assets]:
-    out: Writer[Assets] = Writer(folder)
-    reconstruct.run(reconstruct.Config(images=images, **options), trained, out, Context(quiet=True))  # type: ignore[arg-type]
-    return out
-
-
-def test_pictures_of_any_kind_become_meshes(trained: InverseGraphics, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    (photos / "more").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(photos / "car.jpg")
-    Image.fromarray(rng.integers(0, 255, (16, 16), dtype=np.uint8)).save(photos / "more" / "car.png")
-    Image.fromarray(rng.integers(0, 255, (30, 20, 4), dtype=np.uint8)).save(photos / "clear.png")
-    (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    folder = tmp_path / "out"
-    folder.mkdir()
-    out = reconstructed(trained, folder, photos)
-    assert {p.name for p in folder.glob("*.glb")} == {"car.glb", "car-2.glb", "clear.glb"}
-    assert (out.figures["meshes"], out.figures["left_out"]) == (3, 1)
-    assert (folder / "gallery.html").read_text().count("data:image/jpeg") == 3
-    text = (folder / "car.obj").read_text().splitlines()
-    assert sum(line.startswith("v ") for line in text) == 42
-    assert sum(line.startswith("f ") for line in text) == 80
-    with pytest.raises(InputError, match=r"broken\.png"):
-        reconstructed(trained, folder, photos, damaged="refuse")
-    with pytest.raises(InputError, match="does not exist"):
-        reconstructed(trained, folder, tmp_path / "nothing")
-
-
-def test_a_mesh_is_the_same_alone_and_in_a_folder(trained: InverseGraphics, chain: Chain, tmp_path: Path) -> None:
-    photos, one, all_three = tmp_path / "photos", tmp_path / "one", tmp_path / "all"
-    for folder in (photos, one, all_three):
-        folder.mkdir()
-    for index, image in enumerate(ShardReader(chain.view_set.path / "shards").read("image", 0, 3)):
-        Image.fromarray(image).save(photos / f"{index}.png")
-    reconstructed(trained, one, photos / "1.png")
-    reconstructed(trained, all_three, photos)
-
-    def vertices(folder: Path) -> np.ndarray:
-        lines = (folder / "1.obj").read_text().splitlines()
-        return np.array([line.split()[1:] for line in lines if line.startswith("v ")], float)
-
-    assert np.abs(vertices(one) - vertices(all_three)).max() < 1e-4  # only rounding depends on the batch
-
-
-def test_without_obj_there_are_glb_files_alone(trained: InverseGraphics, chain: Chain, tmp_path: Path) -> None:
-    Image.fromarray(ShardReader(chain.view_set.path / "shards").read("image", 0, 1)[0]).save(tmp_path / "0.png")
-    (tmp_path / "out").mkdir()
-    reconstructed(trained, tmp_path / "out", tmp_path / "0.png", obj=False)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.glb", "gallery.html"]
 
 
 def test_codes_of_the_same_number_but_of_another_set_are_refused(chain: Chain, tmp_path: Path) -> None:

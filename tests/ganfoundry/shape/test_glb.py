@@ -16,7 +16,10 @@ from PIL import Image
 
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.shape.glb import Asset, glb_bytes, write_glb
+from ganfoundry.shape.rigging import Wheels
 from ganfoundry.shape.template import sphere_template
+from ganfoundry.shape.wheels import Rig
+from tests.ganfoundry.shape.carhelp import WHEEL, toy_asset
 
 PARTS = ("background", "body", "windscreen", "wheel", "headlamp")
 VALIDATE = """
@@ -61,7 +64,7 @@ def array(document: dict[str, Any], binary: bytes, index: int) -> np.ndarray:
     accessor = document["accessors"][index]
     view = document["bufferViews"][accessor["bufferView"]]
     kind = {5126: np.float32, 5123: np.uint16, 5125: np.uint32}[accessor["componentType"]]
-    columns = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}[accessor["type"]]
+    columns = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
     data = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
     return np.frombuffer(data, kind).reshape(accessor["count"], columns)
 
@@ -98,12 +101,16 @@ def test_texture_keypoints_and_materials(asset: Asset) -> None:
     assert root["name"] == "car"
     assert [points[i - 1]["name"] for i in root["children"]] == ["kp:front", "kp:top"]
     assert np.allclose(points[0]["translation"], [0.0, 0.1, 2.1])
-    materials = {m["name"]: m for m in document["materials"]}
+    assert points[0]["extras"] == {"keypoint": "front"}
+    materials = {m["name"]: m for m in document["materials"] if m["name"] == "rim"}
     assert materials["windscreen"]["alphaMode"] == "BLEND"
     assert materials["windscreen"]["pbrMetallicRoughness"]["baseColorFactor"][3] < 1
     assert materials["headlamp"]["emissiveFactor"] == [1, 1, 1]
     assert max(materials["wheel"]["pbrMetallicRoughness"]["baseColorFactor"][:3]) < 0.5
     assert "alphaMode" not in materials["body"]
+    assert [name for name, material in materials.items() if not material.get("doubleSided")] == ["windscreen"]
+    assert materials["headlamp"]["emissiveTexture"] == {"index": 0}
+    assert "emissiveFactor" not in materials["body"]
     assert document["asset"]["extras"]["generator_sha256"] == "ab" * 32
     assert document["samplers"][0]["wrapS"] == 10497
 
@@ -147,15 +154,66 @@ def test_a_file_that_cannot_be_written_is_a_sentence(asset: Asset, tmp_path: Pat
         write_glb(tmp_path / "none" / "car.glb", asset)
 
 
-def test_the_khronos_validator_finds_nothing(asset: Asset, tmp_path: Path) -> None:
+@pytest.fixture
+def rigged_asset() -> Asset:
+    wheels = Wheels(front=0.55, rear=-0.5, height=-0.14, outer=0.38, radius=0.15, width=0.1)
+    return toy_asset(rig=Rig(wheels, {"tyre": (0.1, 0.1, 0.1), "rim": (0.7, 0.7, 0.7)}, WHEEL))
+
+
+def turned(node: dict[str, Any], document: dict[str, Any], binary: bytes, name: str, key: int) -> np.ndarray:
+    """Rotation matrix of a node at a key of an animation."""
+    animation = next(a for a in document["animations"] if a["name"] == name)
+    number = document["nodes"].index(node)
+    channel = next(c for c in animation["channels"] if c["target"] == {"node": number, "path": "rotation"})
+    x, y, z, w = array(document, binary, animation["samplers"][channel["sampler"]]["output"])[key].astype(float)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def test_wheels_are_nodes_that_roll_forwards_and_steer(rigged_asset: Asset) -> None:
+    document, binary = parse(glb_bytes(rigged_asset, "car"))
+    nodes = {node["name"]: node for node in document["nodes"]}
+    assert rigged_asset.rig is not None
+    wheels = rigged_asset.rig.wheels
+    for name, hub in wheels.hubs.items():
+        assert np.allclose(nodes[f"hub_{name}"]["translation"], hub)
+        (child,) = nodes[f"hub_{name}"]["children"]
+        assert document["nodes"][child] is nodes[f"wheel_{name}"]
+        assert document["nodes"].index(nodes[f"hub_{name}"]) in nodes["car"]["children"]
+    assert len({nodes[f"wheel_{name}"]["mesh"] for name in wheels.hubs}) == 1  # one mesh for all four
+    quarter = turned(nodes["wheel_rear_left"], document, binary, "spin", 1)
+    assert np.allclose(quarter @ [0, 1, 0], [0, 0, 1], atol=1e-6)  # the top moves to the front
+    left = turned(nodes["hub_front_right"], document, binary, "steer", 1)
+    assert (left @ [0, 0, 1])[0] > 0.4  # +X is the left
+    steered = next(a for a in document["animations"] if a["name"] == "steer")
+    assert len(steered["channels"]) == 2
+    turns = array(document, binary, document["animations"][0]["samplers"][0]["output"])
+    assert np.abs(np.linalg.norm(turns, axis=1) - 1).max() < 1e-6
+    mesh = document["meshes"][nodes["wheel_front_left"]["mesh"]]
+    places = np.concatenate([array(document, binary, p["attributes"]["POSITION"]) for p in mesh["primitives"]])
+    assert np.abs(places.max(0) + places.min(0)).max() < 1e-6  # about the hub
+    assert np.hypot(places[:, 1], places[:, 2]).max() == pytest.approx(wheels.radius, abs=1e-6)
+    colours = {
+        m["name"]: m["pbrMetallicRoughness"]["baseColorFactor"] for m in document["materials"] if m["name"] == "rim"
+    }
+    assert colours["rim"][:3] == pytest.approx([0.448] * 3, abs=0.001)  # sRGB .7, as factors are linear
+
+
+@pytest.mark.parametrize("kind", ["plain", "rigged"])
+def test_the_khronos_validator_finds_nothing(kind: str, asset: Asset, rigged_asset: Asset, tmp_path: Path) -> None:
     """Needs node and `npm install gltf-validator` where NODE_PATH points."""
     node = shutil.which("node")
     check = node and subprocess.run([node, "-e", "require('gltf-validator')"], capture_output=True, env=os.environ)
     if not check or check.returncode:
         pytest.skip("node with gltf-validator is not installed")
-    write_glb(tmp_path / "car.glb", asset)
+    write_glb(tmp_path / "car.glb", asset if kind == "plain" else rigged_asset)
     found = subprocess.run(
         [str(node), "-e", VALIDATE, str(tmp_path / "car.glb")], capture_output=True, check=True, text=True
     )
     issues = json.loads(found.stdout)
-    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues
+    assert [issues[key] for key in ("numErrors", "numWarnings", "numInfos", "numHints")] == [0] * 4, issues
