@@ -12,7 +12,9 @@ tensor of D channels never exists, and the work of the coarse maps shrinks by th
 
 Resizing is separable, two small matrices per map. Output rows are made in tiles from top to bottom; of each coarse map
 only the few projected rows that the tile can see are held (`_RowWindow`), so memory does not grow with the image
-height. The rows of all maps are stacked, and one matrix product resizes them vertically and sums over maps.
+height. They are resized vertically map by map, while they are narrow; then the columns of all maps are stacked, and
+one matrix product resizes them horizontally and sums over maps. Units are the last axis throughout: all of it is
+products of wide matrices, and the layers that follow read a member's units of all pixels of a tile as one matrix.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Mode = Literal["bilinear", "nearest"]
-_COLUMN_BLOCK = 64
+_COLUMN_BLOCK = 32  # output columns resized by one product: narrower ones skip more zeros
+_CHUNK_ELEMENTS = 1 << 17  # projected numbers of a coarse map made at a time
 
 
 @lru_cache(maxsize=256)
@@ -116,26 +119,28 @@ def project_tiles(
 
     Yields
     ------
-    (first row, (rows, units, R) tensor): the layer before its activation
+    (first row, (rows, R, units) tensor): the layer before its activation
     """
     dtype = weight.dtype
     runs = _by_resolution(maps, weight, resolution, mode)
     fine = [run for run in runs if run[0][0].shape[-1] == resolution]
     windows = [_RowWindow(*run, resolution, mode) for run in runs if run[0][0].shape[-1] != resolution]
-    units = len(bias)
-    bias = bias.to(dtype)[:, None]
+    blocks = [_columns(windows, block) for block in range(-(-resolution // _COLUMN_BLOCK))] if windows else []
+    bias = bias.to(dtype)
     for start in range(0, resolution, tile_rows):
         stop = min(start + tile_rows, resolution)
-        if windows:
-            pieces = [window.rows(start, stop, tile_rows) for window in windows]
-            vertical = torch.cat([band for band, _ in pieces], 1).to(dtype)
-            stacked = torch.cat([rows for _, rows in pieces])
-            tile = (vertical @ stacked.flatten(1)).view(stop - start, units, resolution).add_(bias)
+        if blocks:
+            narrow = [window.rows(start, stop, tile_rows) for window in windows]
+            ones = bias.expand(stop - start, 1, -1)
+            pieces = [
+                torch.matmul(across, torch.cat([*(n[:, part] for n, part in zip(narrow, parts, strict=True)), ones], 1))
+                for parts, across in blocks
+            ]
+            tile = pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
         else:
-            tile = bias.expand(stop - start, units, resolution)
+            tile = bias.repeat(stop - start, resolution, 1)
         for run, columns in fine:
-            rows = _rows_first(run, start, stop, dtype)
-            tile = torch.baddbmm(tile, columns.expand(len(rows), *columns.shape), rows)
+            tile.view(-1, len(bias)).addmm_(_pixels(run, start, stop, dtype), columns.T)
         yield start, tile
 
 
@@ -144,39 +149,44 @@ def project(
 ) -> Tensor:
     """First layer of one image as a whole, (units, R, R); parameters as in :func:`project_tiles`."""
     tiles = [tile for _, tile in project_tiles(maps, weight, bias, resolution, mode=mode)]
-    return torch.cat(tiles).permute(1, 0, 2)
+    return torch.cat(tiles).permute(2, 0, 1)
 
 
 class _RowWindow:
-    """Projected and horizontally resized rows of the maps of one resolution; moves down with the tiles."""
+    """Projected rows of the maps of one resolution; moves down with the tiles."""
 
     def __init__(self, maps: Sequence[Tensor], weight: Tensor, resolution: int, mode: Mode) -> None:
         self.maps, self.weight, self.mode = maps, weight, mode
         self.side, self.resolution = maps[0].shape[-1], resolution
-        self.columns = bands(self.side, resolution, mode, _COLUMN_BLOCK)
+        self.chunk = max(1, _CHUNK_ELEMENTS // (self.side * len(weight)))
         self.low = 0
-        self.held = weight.new_empty(0, len(weight), resolution)
+        self.held = weight.new_empty(0, self.side * len(weight))
 
-    def rows(self, start: int, stop: int, tile_rows: int) -> tuple[Tensor, Tensor]:
-        """Vertical weights (T, n) and the n rows (n, units, R) that output rows [start, stop) need."""
+    def rows(self, start: int, stop: int, tile_rows: int) -> Tensor:
+        """Output rows [start, stop) at the maps' own width, (rows, r, units)."""
         band = bands(self.side, self.resolution, self.mode, tile_rows)[start // tile_rows]
-        kept = self.held[band.low - self.low :]
-        first_new = self.low + len(self.held)
-        self.held = (
-            torch.cat([kept, self._make(max(first_new, band.low), band.high)]) if band.high > first_new else kept
-        )
-        self.low = band.low
-        return band.weights, self.held[: band.high - band.low]
+        known = self.low + len(self.held)
+        if band.high > known:
+            made = self._make(max(known, band.low), min(self.side, max(band.high, known + self.chunk)))
+            self.held, self.low = torch.cat([self.held[band.low - self.low :], made]), band.low
+        used = self.held[band.low - self.low : band.high - self.low]
+        return (band.weights.to(used.dtype) @ used).view(stop - start, self.side, -1)
 
     def _make(self, low: int, high: int) -> Tensor:
-        dtype = self.weight.dtype
-        projected = torch.matmul(self.weight, _rows_first(self.maps, low, high, dtype))
-        return torch.cat([projected[..., c.low : c.high] @ c.weights.T.to(dtype) for c in self.columns], -1)
+        return (_pixels(self.maps, low, high, self.weight.dtype) @ self.weight.T).view(high - low, -1)
 
 
-def _rows_first(maps: Sequence[Tensor], low: int, high: int, dtype: torch.dtype) -> Tensor:
-    """Rows [low, high) of maps of one resolution, stacked over channels: (rows, sum C, r)."""
-    return torch.cat([m[:, low:high].to(dtype).permute(1, 0, 2) for m in maps], 1)
+def _columns(windows: Sequence[_RowWindow], block: int) -> tuple[list[slice], Tensor]:
+    """Columns of each window that a block of output columns needs; the matrix that resizes them and adds the bias."""
+    found = [bands(w.side, w.resolution, w.mode, _COLUMN_BLOCK)[block] for w in windows]
+    ones = torch.ones(len(found[0].weights), 1)
+    across = torch.cat([*(band.weights for band in found), ones], 1).to(windows[0].weight.dtype)
+    return [slice(band.low, band.high) for band in found], across
+
+
+def _pixels(maps: Sequence[Tensor], low: int, high: int, dtype: torch.dtype) -> Tensor:
+    """Rows [low, high) of maps of one resolution, stacked over channels: (rows x r, sum C), a transposed view."""
+    return torch.cat([m[:, low:high].flatten(1).to(dtype) for m in maps]).T
 
 
 def _by_resolution(

@@ -37,9 +37,10 @@ from ganfoundry.labels.tally import Tally
 __all__ = ["InterpreterConfig", "Prediction", "StyleInterpreter", "Training"]
 
 FORMAT = "ganfoundry-interpreter-2"
-_GROUP_UNITS = 256  # hidden units computed at a time: enough for an efficient product, little enough to stay in cache
-_TILE_ELEMENTS = 1 << 17  # numbers of one tile of the first layer: it stays in cache
-_TILE_ELEMENTS_BF16 = 1 << 20  # its products are fast, so the calls around them count
+# Hidden units computed at a time, and numbers of one tile of the first layer: products wide enough to be efficient, few
+# enough numbers to stay in cache. Products in bfloat16 are fast, so the calls around them count.
+_GROUP_UNITS, _TILE_ELEMENTS = 640, 1 << 18
+_GROUP_UNITS_BF16, _TILE_ELEMENTS_BF16 = 256, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -200,21 +201,23 @@ class StyleInterpreter:
         self, maps: list[Tensor], weights: list[Tensor], biases: list[Tensor], dtype: torch.dtype
     ) -> Iterator[tuple[slice, Tensor]]:
         """Outputs (rows, members, outputs, R) of one image by groups of members and tiles of rows."""
-        config, first = self.config, self.config.hidden[0]
-        group = max(1, _GROUP_UNITS // first)
-        elements = _TILE_ELEMENTS_BF16 if dtype == torch.bfloat16 else _TILE_ELEMENTS
-        tile_rows = max(4, min(config.resolution, elements // (min(group, config.members) * first * config.resolution)))
+        config, first, side = self.config, self.config.hidden[0], self.config.resolution
+        half = dtype == torch.bfloat16
+        units, elements = (_GROUP_UNITS_BF16, _TILE_ELEMENTS_BF16) if half else (_GROUP_UNITS, _TILE_ELEMENTS)
+        group = max(1, units // first)
+        tile_rows = max(4, min(side, elements // (min(group, config.members) * first * side)))
+        maps = [feature.to(dtype) for feature in maps]
         for start in range(0, config.members, group):
             part = slice(start, start + group)
-            weight = weights[0][part].flatten(0, 1).to(dtype)
-            tiles = project_tiles(
-                maps, weight, biases[0][part].flatten(), config.resolution, mode=config.mode, tile_rows=tile_rows
-            )
-            for row, tile in tiles:
-                value = tile.view(len(tile), -1, first, config.resolution)
-                for w, b in zip(weights[1:], biases[1:], strict=True):
-                    value = torch.matmul(w[part].to(dtype), value.relu_()).add_(b[part, :, None].to(dtype))
-                yield slice(row, row + len(tile)), value
+            weight, bias = weights[0][part].flatten(0, 1).to(dtype), biases[0][part].flatten()
+            later = [(w[part].to(dtype), b[part].to(dtype)) for w, b in zip(weights[1:], biases[1:], strict=True)]
+            for row, tile in project_tiles(maps, weight, bias, side, mode=config.mode, tile_rows=tile_rows):
+                value = tile.view(len(tile) * side, -1, first).transpose(0, 1)  # (members, pixels, units)
+                for w, b in later[:-1]:
+                    value = torch.baddbmm(b[:, None], value.relu_(), w.mT)
+                w, b = later[-1]
+                value = torch.baddbmm(b[..., None], w, value.relu_().mT)  # (members, outputs, pixels)
+                yield slice(row, row + len(tile)), value.unflatten(2, (-1, side)).permute(2, 0, 1, 3)
 
     def _feature(self, features: Mapping[str, Tensor], name: str, channels: int) -> Tensor:
         if name not in features:

@@ -40,7 +40,7 @@ def test_equals_the_concatenated_form(sides: list[int], resolution: int, mode: M
     expected = published(maps, weight, bias, resolution, mode)
     tiles = list(project_tiles(maps, weight, bias, resolution, mode=mode, tile_rows=tile))
     assert [start for start, _ in tiles] == list(range(0, resolution, tile))
-    ours = torch.cat([rows for _, rows in tiles]).permute(1, 0, 2)
+    ours = torch.cat([rows for _, rows in tiles]).permute(2, 0, 1)
     assert (ours - expected).abs().max() <= 1e-5
     assert (concatenated(maps, resolution, mode) - published(maps, *_identity(maps), resolution, mode)).abs().max() == 0
 
