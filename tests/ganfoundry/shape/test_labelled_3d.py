@@ -113,7 +113,7 @@ def test_keypoints_are_hidden_by_the_ball_itself(
 
 def test_keypoints_below_the_surface_are_seen_through_it_from_their_side_only() -> None:
     vertices = ball(LEVEL).vertices
-    inner = torch.tensor([[0.0, 0.0, 0.42]])
+    inner = torch.tensor([[0.0, 0.0, 0.35]])
     camera = labelled_3d.cameras_of(torch.tensor([[0.0, 0, 0, 0, 0], [180, 0, 0, 0, 0]]), 4.0, 30.0)
     depth = torch.full((2, 8, 8), 3.5)
     assert labelled_3d.keypoint_states(vertices, inner, camera, depth).tolist() == [[VISIBLE], [HIDDEN]]
@@ -159,7 +159,8 @@ def test_random_cameras_lie_between_those_of_the_codes(model: InverseModel) -> N
     assert found[:, 0].max() <= 60
     assert np.ptp(found[:, 0]) > 100
     for column in (1, 2):
-        assert table[:, column].min() <= found[:, column].min() < found[:, column].max() <= table[:, column].max()
+        low, high = np.quantile(table[:, column], [0.05, 0.95])
+        assert low <= found[:, column].min() < found[:, column].max() <= high
     assert not found[:, 3:].any()
 
 
