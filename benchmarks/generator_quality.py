@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from benchmarks.views import rounded, view_control
+from benchmarks.views import codes_of, rounded, view_control
 from ganfoundry import weights
 from ganfoundry.data.seeds import EVALUATION, sample_integer
 from ganfoundry.detect.backends import Detector, open_detector
@@ -153,13 +153,11 @@ def single_objects(detector: Detector, sets: Mapping[str, Images]) -> Figures:
 
 def view_figures(options: argparse.Namespace, loaded: LoadedGan, world: str, note: Callable[[str], None]) -> Figures:
     """What benchmarks.views measures, or nothing if there are no viewpoint codes of this generator."""
-    folder = options.codes or Path("annotations") / world / "views"
     bins = AzimuthBins.over(*get_world(world).azimuths)
     contents = VIEW_CONTENTS // 5 if options.quick else VIEW_CONTENTS
     print("measuring view control", file=sys.stderr, flush=True)
     try:
-        if not folder.is_dir():
-            raise InputError(f"there are no viewpoint codes in {folder}; make some with annotate-views")
+        folder = options.codes or codes_of(loaded)
         annotator = Annotator.load(weights.network_of(world, "annotator", "train one with train-annotator"))
         codes = ViewCodeSet.load(folder)
         figures, _ = view_control(loaded, codes, annotator, contents, truncation=0.7, seed=1000)
@@ -247,7 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gan", default="cars-64", help="shipped name, folder or file")
     parser.add_argument("--world", help="default: the one on the generator's card")
-    parser.add_argument("--codes", type=Path, help="viewpoint codes; default annotations/WORLD/views")
+    parser.add_argument("--codes", type=Path, help="viewpoint codes; default: the committed ones of the generator")
     parser.add_argument("--grid", type=Path, help="write seeds 0 to 99 at psi 0.7 as one PNG")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SAMPLES:,} samples rather than {SAMPLES:,}")
     print(json.dumps(evaluate(parser.parse_args())))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ganfoundry import weights
 from ganfoundry.data.seeds import EVALUATION, VIEW, sample_integer
+from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.gan.latents import content_codes
 from ganfoundry.views import ViewCodeSet
@@ -32,6 +33,23 @@ from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator import Annotation, Annotator
 from ganfoundry.worlds.annotator_data import render_samples
 from ganfoundry.worlds.annotator_training import evaluate
+
+
+def codes_of(loaded: LoadedGan) -> Path:
+    """Folder of the committed viewpoint codes that belong to a generator: annotations/*/views names its sha256.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    for file in sorted(Path("annotations").glob("*/views/codes.json")):
+        if json.loads(file.read_text("utf-8")).get("generator_sha256") == loaded.sha256:
+            return file.parent
+    raise InputError(
+        f"there are no viewpoint codes of {loaded.path} in annotations/*/views; make some with annotate-views and "
+        "name them with --codes"
+    )
 
 
 def seeds(root: int, stream: int, count: int) -> list[int]:
@@ -139,7 +157,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gan", default="cars-64", help="shipped name, folder or file")
-    parser.add_argument("--codes", type=Path, help="folder of viewpoint codes; default annotations/WORLD/views")
+    parser.add_argument("--codes", type=Path, help="folder of viewpoint codes; default: the committed ones")
     parser.add_argument("--annotator", type=Path, help="folder; default: the shipped one of the generator's world")
     parser.add_argument("--contents", type=int, default=48)
     parser.add_argument("--renders", type=int, default=300, help="unseen renders for the network's own error")
@@ -150,7 +168,7 @@ def main() -> None:
     annotator = Annotator.load(
         options.annotator or weights.network_of(loaded.world, "annotator", "give one with --annotator")
     )
-    codes = ViewCodeSet.load(options.codes or Path("annotations") / annotator.config.world / "views")
+    codes = ViewCodeSet.load(options.codes or codes_of(loaded))
     figures, measured = view_control(loaded, codes, annotator, options.contents, options.truncation, options.seed)
     print_codes(codes, measured)
     error = own_error(annotator, options.renders, options.seed)

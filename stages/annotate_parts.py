@@ -75,7 +75,7 @@ def run(config: Config, gan: Gan, annotator: Annotator | None, out: Writer[Label
     seeds = [sample_integer(config.seed, LABEL, index) for index in range(config.num_candidates)]
     w = content_codes(loaded.generator, seeds, config.truncation)
     images, features = _draw(loaded.generator, w, ctx)
-    found = network.annotate(images)
+    found = network.annotate(images, two_grids=True)
     world = get_world(network.config.world)
     chosen = _choose(config, found, features, world.azimuths) if wanted is None else np.array(wanted, np.int64)
     labels = LabelSet(
@@ -269,6 +269,7 @@ command = stage_command(
     "annotate-parts",
     Config,
     run,
+    version=2,  # two grids of parts for images larger than the annotator's
     depends=shipped_annotators,
     page=page,
     example="python cli.py annotate-parts --gan outputs/cars-64/train-gan --num-samples 16 --corrections corrected",

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import generator_quality
+from benchmarks.views import codes_of
 from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import load_gan, save_gan
 from ganfoundry.gan.config import GeneratorConfig
@@ -84,6 +85,19 @@ def test_codes_of_another_generator_are_skipped_with_a_note(tiny: Path) -> None:
     assert "view control skipped" in notes[0]
 
 
+def test_codes_are_found_by_the_generator_that_they_belong_to(tiny: Path) -> None:
+    loaded = load_gan(tiny)
+    for folder, sha256 in (("cars", "0" * 64), ("cars-128", loaded.sha256)):
+        (tiny.parent / "annotations" / folder / "views").mkdir(parents=True)
+        (tiny.parent / "annotations" / folder / "views" / "codes.json").write_text(
+            f'{{"generator_sha256": "{sha256}"}}'
+        )
+    assert codes_of(loaded) == Path("annotations/cars-128/views")
+    (tiny.parent / "annotations" / "cars-128" / "views" / "codes.json").unlink()
+    with pytest.raises(InputError, match=r"no viewpoint codes of .*tiny"):
+        codes_of(loaded)
+
+
 def test_a_world_without_networks_gets_what_can_be_measured_without_them(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,7 +106,7 @@ def test_a_world_without_networks_gets_what_can_be_measured_without_them(
     figures = generator_quality.evaluate(options(tiny, world="faces", grid=Path("grid.png")))
     printed = capsys.readouterr().out
     assert Path("grid.png").is_file()
-    for missing in ("faces-annotator", "faces-detector", "viewpoint codes in annotations/faces/views"):
+    for missing in ("faces-annotator", "faces-detector", "viewpoint codes of"):
         assert f"no {missing}" in printed
     assert (figures["world"], figures["fd"], figures["single_object"]) == ("faces", None, None)
     assert (figures["azimuth_bins"], figures["azimuth_bins_of"]) == (None, 9)

@@ -9,7 +9,7 @@ import torch
 from ganfoundry import weights
 from ganfoundry.data.seeds import EVALUATION, sample_integer
 from ganfoundry.errors import InputError
-from ganfoundry.metrics import angle_difference
+from ganfoundry.metrics import angle_difference, mean_iou
 from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator import Annotation, Annotator, AnnotatorConfig, AnnotatorNet, decode_keypoints
 from ganfoundry.worlds.annotator_data import annotator_config, render_samples
@@ -98,6 +98,20 @@ def test_larger_images_are_brought_to_size(shipped, found, unseen):
     assert (doubled.parts[:, ::2, ::2] == found.parts[:20]).mean() > 0.9
     gap = np.linalg.norm(doubled.keypoints[..., :2] / 2 - found.keypoints[:20, :, :2], axis=2)
     assert np.median(gap) < 1
+
+
+def test_parts_of_larger_images_are_read_better_on_two_grids(shipped, world):
+    large = render_samples(world, range(10**9, 10**9 + 12), 128)
+    once, twice = shipped.annotate(large.image), shipped.annotate(large.image, two_grids=True)
+    count = len(world.schema.parts)
+    exact, before, after = large.parts, once.parts, twice.parts
+    assert mean_iou(exact, after, count) > mean_iou(exact, before, count) + 0.004
+    assert mean_iou(exact, after, count) > 0.75
+    np.testing.assert_array_equal(twice.azimuth, once.azimuth)
+    small = large.image[:3, ::2, ::2]
+    np.testing.assert_array_equal(
+        shipped.annotate(small, two_grids=True).parts, shipped.annotate(small).parts
+    )  # there is no finer grid
 
 
 def test_annotation_has_the_documented_shapes_and_ranges(found, unseen, world):
