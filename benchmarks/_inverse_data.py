@@ -61,6 +61,7 @@ class Solid:
     keypoints : (K, 3) metres
     known : (K,) bool
     diagonal : float, metres
+    level : str, of the part ids
     """
 
     voxels: NDArray[np.bool_]
@@ -69,6 +70,7 @@ class Solid:
     keypoints: NDArray[np.float64]
     known: NDArray[np.bool_]
     diagonal: float
+    level: str = LEVEL
 
     @classmethod
     def of_mesh(
@@ -79,6 +81,7 @@ class Solid:
         keypoints: NDArray[np.floating],
         known: NDArray[np.bool_] | None = None,
         *,
+        level: str = LEVEL,
         seed: int = 0,
     ) -> Self:
         """Measure a mesh; `face_parts` are ids of the faces, or what tells the ids of points."""
@@ -92,6 +95,7 @@ class Solid:
             np.asarray(keypoints, np.float64),
             every if known is None else known,
             diagonal_of(vertices, faces),
+            level,
         )
 
 
@@ -149,7 +153,11 @@ class Unseen:
     shown: Shots
     novel: Shots
     solids: list[Solid]
-    level: str
+
+    @property
+    def level(self) -> str:
+        """Of the part ids."""
+        return self.solids[0].level
 
 
 def cached(path: Path, make: Callable[[], Arrays]) -> Arrays:
@@ -227,7 +235,13 @@ def true_solid(car: Car | ForeignCar, *, seed: int = 0) -> Solid:
     """What is true of a car."""
     if isinstance(car, ForeignCar):
         return Solid.of_mesh(
-            car.mesh.vertices, car.mesh.faces, car.mesh.face_parts, car.keypoints, car.known, seed=seed
+            car.mesh.vertices,
+            car.mesh.faces,
+            car.mesh.face_parts,
+            car.keypoints,
+            car.known,
+            level=OUTER_LEVEL,
+            seed=seed,
         )
     parts = SCHEMA.merge(LEVEL)[car.mesh.face_parts]
     return Solid.of_mesh(car.mesh.vertices, car.mesh.faces, parts, car.keypoints, seed=seed)
@@ -254,7 +268,7 @@ def _packed(solids: Sequence[Solid]) -> Arrays:
     return stacked | rest
 
 
-def _unpacked(table: Arrays) -> list[Solid]:
+def _unpacked(table: Arrays, level: str = LEVEL) -> list[Solid]:
     nothing = np.zeros(0, np.int64), np.zeros((0, 3))  # faces and weights are not kept
     return [
         Solid(
@@ -264,6 +278,7 @@ def _unpacked(table: Arrays) -> list[Solid]:
             table["keypoints"][i].astype(float),
             table["known"][i].astype(bool),
             float(table["diagonal"][i]),
+            level,
         )
         for i in range(len(table["parts"]))
     ]
@@ -329,7 +344,7 @@ def unseen_renders(count: int) -> Unseen:
     """Unseen renders."""
     pieces = [unseen_part(rows) for rows in blocks(count, ROWS_PER_PART)]
     shown, novel = (Shots.joined(pieces, prefix) for prefix in ("shown_", "novel_"))
-    return Unseen(shown, novel, solids_of(TEST_SEED, count), LEVEL)
+    return Unseen(shown, novel, solids_of(TEST_SEED, count))
 
 
 @lru_cache(maxsize=1)
@@ -360,16 +375,17 @@ def unseen_foreign(count: int) -> Unseen | None:
         return shots[0].arrays("shown_") | shots[1].arrays("novel_") | {f"solid_{k}": v for k, v in solids.items()}
 
     table = cached(CACHE / f"outer-{count}.npz", make)
-    solids = _unpacked({name.removeprefix("solid_"): v for name, v in table.items() if name.startswith("solid_")})
+    measured = {name.removeprefix("solid_"): v for name, v in table.items() if name.startswith("solid_")}
+    solids = _unpacked(measured, OUTER_LEVEL)
     shown, novel = (Shots.joined([table], prefix) for prefix in ("shown_", "novel_"))
-    return Unseen(shown, novel, [solids[i % len(solids)] for i in range(count)], OUTER_LEVEL)
+    return Unseen(shown, novel, [solids[i % len(solids)] for i in range(count)])
 
 
-def coarser(parts: NDArray[np.uint8], level: str) -> NDArray[np.uint8]:
-    """Ids of `LEVEL` as ids of another level."""
-    if level == LEVEL:
-        return parts
-    fine, coarse = SCHEMA.merge(LEVEL), SCHEMA.merge(level)
+def parts_at(level: str, solid: Solid) -> NDArray[np.uint8]:
+    """Part ids of a solid's points in a level that merges its own."""
+    if level == solid.level:
+        return solid.parts
+    fine, coarse = SCHEMA.merge(solid.level), SCHEMA.merge(level)
     table = np.array([coarse[fine == index][0] for index in range(fine.max() + 1)], np.uint8)
-    found: NDArray[np.uint8] = table[parts]
+    found: NDArray[np.uint8] = table[solid.parts]
     return found

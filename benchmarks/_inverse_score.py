@@ -68,7 +68,7 @@ def score(method: Method, unseen: Unseen, prefix: str = "") -> dict[str, float]:
     images = []
     for index, found in enumerate(method(unseen)):
         true = unseen.solids[index]
-        single, pair = compare_solids(found.solid, true, unseen.level)
+        single, pair = compare_solids(found.solid, true)
         labels.append(pair)
         images.append(found.image)
         single["azimuth_error"] = abs(float(angle_difference(found.azimuth, unseen.shown.camera[index, 0])))
@@ -79,6 +79,7 @@ def score(method: Method, unseen: Unseen, prefix: str = "") -> dict[str, float]:
     figures["azimuth_error"] = float(np.median(rows["azimuth_error"]))
     figures["turned_around"] = float(np.mean(np.array(rows["azimuth_error"]) > 90))
     truth, said = np.concatenate(labels, 1)
+    said = np.where(said == UNKNOWN, 0, said)  # what nothing is said of is not right
     classes = len(data.SCHEMA.names(unseen.level))
     figures["part_miou"] = mean_iou(truth, said, classes, ignore=UNKNOWN, skip_background=True)
     if unseen.level == data.LEVEL:  # the two views of cars made by others differ in light
@@ -86,11 +87,11 @@ def score(method: Method, unseen: Unseen, prefix: str = "") -> dict[str, float]:
     return {f"{prefix}{name}": value for name, value in figures.items() if np.isfinite(value)}
 
 
-def compare_solids(found: Solid, true: Solid, level: str) -> tuple[dict[str, float], NDArray[np.uint8]]:
+def compare_solids(found: Solid, true: Solid) -> tuple[dict[str, float], NDArray[np.uint8]]:
     """Errors of one solid, and the parts (2, N) of its surface points: those of the nearest true ones, and its own."""
     error = surface_error(found.surface, true.surface, true.diagonal)
     nearest = cKDTree(true.surface.points).query(found.surface.points)[1]
-    pair = np.stack([true.parts[nearest], data.coarser(found.parts, level)])
+    pair = np.stack([true.parts[nearest], data.parts_at(true.level, found)])
     figures = {
         "iou3d": voxel_iou(found.voxels, true.voxels),
         "chamfer": error.chamfer,

@@ -101,7 +101,7 @@ def unseen(knowing: SimpleNamespace) -> Unseen:
     novel = Shots(white.round().byte().permute(0, 2, 3, 1).numpy(), masks.astype(np.uint8), places, table)
     shown = novel.image.copy()
     shown[:, 0, 0, 0], shown[:, 0, 0, 1] = np.arange(COUNT), azimuths // 2
-    return Unseen(replace(novel, image=shown), novel, solids, data.LEVEL)
+    return Unseen(replace(novel, image=shown), novel, solids)
 
 
 def test_a_network_that_knows_has_no_error_in_a_frame_of_its_own(knowing, unseen):
@@ -142,20 +142,27 @@ def test_each_kind_of_error_shows_in_its_own_figure(knowing, unseen):
 def test_parts_are_compared_in_the_coarser_classes_and_unknown_ones_do_not_count(unseen):
     names, outer = data.SCHEMA.names(data.LEVEL), data.SCHEMA.names(data.OUTER_LEVEL)
     wheel, roof = names.index("wheel"), names.index("roof")
-    true = replace(unseen.solids[0], parts=np.full(data.POINTS, outer.index("body"), np.uint8))
+    said = np.full(data.POINTS, outer.index("body"), np.uint8)
+    said[::3] = data.UNKNOWN
+    true = replace(unseen.solids[0], parts=said, level=data.OUTER_LEVEL)
     found = replace(unseen.solids[0], parts=np.full(data.POINTS, roof, np.uint8))
-    _, pair = judge.compare_solids(found, true, data.OUTER_LEVEL)
-    assert (pair == outer.index("body")).all()
-    assert outer[data.coarser(np.array([wheel], np.uint8), data.OUTER_LEVEL)[0]] == "wheel"
+    _, pair = judge.compare_solids(found, true)
+    assert np.array_equal(pair[0], said)
+    assert (pair[1] == outer.index("body")).all()
+    assert (
+        data.parts_at(data.OUTER_LEVEL, replace(found, parts=np.full(2, wheel, np.uint8))) == outer.index("wheel")
+    ).all()
+    _, same = judge.compare_solids(true, true)
+    assert np.array_equal(same[0], same[1])
 
 
 def test_keypoints_that_are_not_known_do_not_count(unseen):
     true = replace(unseen.solids[0], known=np.array([True, False, False]))
     points = true.keypoints.copy()
     points[1:] += 5
-    figures, _ = judge.compare_solids(replace(true, keypoints=points), true, data.LEVEL)
+    figures, _ = judge.compare_solids(replace(true, keypoints=points), true)
     assert figures["keypoint_error_3d"] == 0
-    none, _ = judge.compare_solids(true, replace(true, known=np.zeros(3, bool)), data.LEVEL)
+    none, _ = judge.compare_solids(true, replace(true, known=np.zeros(3, bool)))
     assert "keypoint_error_3d" not in none
 
 
