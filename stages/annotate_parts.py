@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pages.assistant import Networks
 
 BATCH = 50
-SHEET_SCALE = 6
+SHEET_SIDE = 384  # pixels of a sample on the sheet
 INSTEAD = "train one with train-annotator and give it with --annotator"
 
 
@@ -212,7 +212,9 @@ def _draw_sheet(labels: "LabelSet", path: Path) -> None:
     assert palette is not None
     pairs = np.stack([labels.images, overlay(labels.images, labels.masks, palette)], 1)
     captions = [text for name in labels.names for text in (name, "parts")]
-    picture = captioned(pairs.reshape(-1, *pairs.shape[2:]), captions, 8, scale=SHEET_SCALE)
+    picture = captioned(
+        pairs.reshape(-1, *pairs.shape[2:]), captions, 8, scale=max(1, SHEET_SIDE // labels.images.shape[1])
+    )
     names = legend(labels.schema.parts[1:], palette[1:], picture.shape[1])
     Image.fromarray(np.concatenate([picture, names])).save(path)
 

@@ -45,7 +45,7 @@ def run(config: Config, out: Writer[Detector], ctx: Context) -> None:
     from ganfoundry.detect.backends import TorchvisionDetector
     from ganfoundry.detect.evaluation import evaluate_detector
     from ganfoundry.detect.filtering import FilterRule
-    from ganfoundry.detect.mask_rcnn import load_detector, save_detector
+    from ganfoundry.detect.mask_rcnn import DetectorConfig, load_detector, save_detector
     from ganfoundry.detect.training import DetectorTraining, train_detector
     from ganfoundry.labels.synthesis import single_thread
     from ganfoundry.worlds import get_world
@@ -58,6 +58,7 @@ def run(config: Config, out: Writer[Detector], ctx: Context) -> None:
         minutes=config.minutes,
         seed=config.seed,
         precision=config.precision,
+        architecture=DetectorConfig(classes=("background", config.world.removesuffix("s"))),
     )
     checkpoint = out.path / "checkpoint.safetensors"
     with ctx.progress("Training", config.steps) as bar:

@@ -46,12 +46,12 @@ def test_labels_belong_to_their_images_and_latents(tmp_path, gan, annotator):
 
     again = to_uint8(loaded.generator.synthesis(torch.from_numpy(labels.w)))
     assert np.abs(again.astype(int) - labels.images).max() <= 1
-    found = Annotator.load(annotator.path).annotate(labels.images)
+    found = Annotator.load(annotator.path).annotate(labels.images, two_grids=True)
     assert (found.parts == labels.masks).mean() > 0.99
     assert labels.keypoints.shape == (4, len(labels.schema.keypoints), 3)
     assert "proposed by tiny-annotator (part mIoU on unseen renders 0.01)" in labels.provenance["labels"]
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.width == 8 * (32 * 6 + 2) - 2
+        assert sheet.width == 8 * (384 + 2) - 2
 
 
 @pytest.mark.parametrize("choose", ["balanced", "medoids", "first"])

@@ -62,6 +62,7 @@ def test_what_is_left(whole):
     assert sorted(path.name for path in folder.iterdir()) == ["card.json", "detector.safetensors"]
     card = json.loads((folder / "card.json").read_text())
     assert card["sha256"] == load_detector(folder).sha256
+    assert load_detector(folder).config.classes == ("background", "car")
     assert card["steps"] == 3
     assert card["figures"]["scenes"] == 4
     assert {"mask_ap", "ms_per_image"} <= card["figures"].keys()
