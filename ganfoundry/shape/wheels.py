@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -199,24 +198,24 @@ def _near(vertices: Points, wheels: Wheels, inner: float, reach: float) -> npt.N
     return near & (np.abs(vertices[:, 0]) > inner)
 
 
-# Triangles of a face by which of its sides 01, 12, 20 are split; 3, 4, 5 are the sides' middles.
-_PATTERNS: dict[tuple[bool, bool, bool], tuple[tuple[int, int, int], ...]] = {
-    (False, False, False): ((0, 1, 2),),
-    (True, False, False): ((0, 3, 2), (3, 1, 2)),
-    (False, True, False): ((0, 1, 4), (0, 4, 2)),
-    (False, False, True): ((0, 1, 5), (5, 1, 2)),
-    (True, True, False): ((3, 1, 4), (0, 3, 4), (0, 4, 2)),
-    (False, True, True): ((4, 2, 5), (0, 1, 4), (0, 4, 5)),
-    (True, False, True): ((0, 3, 5), (3, 1, 2), (3, 2, 5)),
-    (True, True, True): ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)),
+# Triangles of a face by which of its sides 01, 12, 20 are split (1, 2, 4, added); 3, 4, 5 are the sides' middles.
+_PATTERNS: dict[int, tuple[tuple[int, int, int], ...]] = {
+    1: ((0, 3, 2), (3, 1, 2)),
+    2: ((0, 1, 4), (0, 4, 2)),
+    3: ((3, 1, 4), (0, 3, 4), (0, 4, 2)),
+    4: ((0, 1, 5), (5, 1, 2)),
+    5: ((0, 3, 5), (3, 1, 2), (3, 2, 5)),
+    6: ((4, 2, 5), (0, 1, 4), (0, 4, 5)),
+    7: ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)),
 }
 
 
 def _refined(body: Body, near: npt.NDArray[np.bool_], longest: float) -> tuple[Body, int]:
     """Halve the edges that touch `near` vertices and are longer than allowed; and how many sides that were."""
-    sides = _sides(body.faces)
-    ends = body.vertices[sides]
-    split = (np.linalg.norm(ends[:, :, 0] - ends[:, :, 1], axis=2) > longest) & near[sides].any(2)
+    close = near[body.faces]
+    split = close | np.roll(close, -1, 1)
+    ends = body.vertices[_sides(body.faces)[split]]
+    split[split] = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1) > longest
     return halve(body, split), int(split.sum())
 
 
@@ -228,30 +227,30 @@ def halve_around(body: Body, chosen: npt.NDArray[np.bool_]) -> Body:
 
 def halve(body: Body, split: npt.NDArray[np.bool_]) -> Body:
     """Halve sides 01, 12, 20 of faces, (F, 3) bool, the same on both faces of an edge: there will be no cracks."""
-    vertices, middles = _halved(np.asarray(body.vertices, float), body.faces, split)
-    uv, uv_middles = _halved(np.asarray(body.uv, float), body.face_uv, split)
-    corners, uv_corners = np.concatenate([body.faces, middles], 1), np.concatenate([body.face_uv, uv_middles], 1)
-    parts: dict[str, list[Any]] = {"faces": [], "face_uv": [], "face_parts": []}
-    for pattern, triangles in _PATTERNS.items():
-        chosen = (split == pattern).all(1)
+    touched, part = split.any(1), np.asarray(body.face_parts)
+    corners, vertices = _with_middles(np.asarray(body.vertices, float), body.faces[touched], split[touched])
+    uv_corners, uv = _with_middles(np.asarray(body.uv, float), body.face_uv[touched], split[touched])
+    pattern, parts = split[touched] @ [1, 2, 4], part[touched]
+    faces, face_uv, face_parts = [body.faces[~touched]], [body.face_uv[~touched]], [part[~touched]]
+    for code, triangles in _PATTERNS.items():
+        rows = np.flatnonzero(pattern == code)
         for triangle in triangles:
-            parts["faces"].append(corners[chosen][:, triangle])
-            parts["face_uv"].append(uv_corners[chosen][:, triangle])
-            parts["face_parts"].append(np.asarray(body.face_parts)[chosen])
-    joined = {name: np.concatenate(values) for name, values in parts.items()}
-    return Body(vertices=vertices, uv=uv, **joined)
+            faces.append(corners[rows][:, triangle])
+            face_uv.append(uv_corners[rows][:, triangle])
+            face_parts.append(parts[rows])
+    return Body(vertices, np.concatenate(faces), uv, np.concatenate(face_uv), np.concatenate(face_parts))
+
+
+def _with_middles(values: Points, faces: Indices, split: npt.NDArray[np.bool_]) -> tuple[Indices, Points]:
+    """Rows of the faces' corners and of the split sides' middles (F, 6), and the values with the middles' appended."""
+    keys, index = np.unique(_sides(faces)[split] @ [len(values), 1], return_inverse=True)
+    middles = np.full(faces.shape, -1)
+    middles[split] = len(values) + index
+    first, second = keys // len(values), keys % len(values)
+    return np.concatenate([faces, middles], 1), np.concatenate([values, (values[first] + values[second]) / 2])
 
 
 def _sides(faces: Indices) -> Indices:
     """Ends of the sides of faces, (F, 3, 2), the smaller one first."""
-    return np.asarray(np.sort(np.stack([faces, np.roll(faces, -1, 1)], 2), 2), np.int64)
-
-
-def _halved(values: Points, faces: Indices, split: npt.NDArray[np.bool_]) -> tuple[Points, Indices]:
-    """Values with those of the split sides' middles appended, and the middles' rows (F, 3), -1 where none is."""
-    sides = _sides(faces)
-    keys, index = np.unique(sides[split] @ [len(values), 1], return_inverse=True)
-    middles = np.full(faces.shape, -1)
-    middles[split] = len(values) + index
-    first, second = keys // len(values), keys % len(values)
-    return np.concatenate([values, (values[first] + values[second]) / 2]), middles
+    following = np.roll(faces, -1, 1)
+    return np.stack([np.minimum(faces, following), np.maximum(faces, following)], 2)
