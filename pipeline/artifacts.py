@@ -188,12 +188,12 @@ class InverseGraphics(Artifact):
 
 
 class Assets(Artifact):
-    """Textured meshes: NAME.glb, NAME.obj, gallery.html."""
+    """Textured meshes: NAME.glb, NAME.obj, assets.json, gallery.html."""
 
     kind = "assets"
     title = "textured meshes"
     made_by = ("reconstruct",)
-    payload = ("gallery.html",)
+    payload = ("assets.json", "gallery.html")
     main = "gallery.html"
 
 
