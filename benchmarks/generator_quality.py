@@ -17,9 +17,12 @@ Renders are kept in outputs/cache. `--quick`: 1,000 samples.
 
 import argparse
 import json
+import multiprocessing
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.gan.latents import content_codes
 from ganfoundry.gan.quality import frechet_distance, precision_recall
 from ganfoundry.gan.quality_features import AnnotatorFeatures, FeatureExtractor, ImageNetFeatures
-from ganfoundry.gan.train_data import assemble_parts, check_world, render_part, render_tasks
+from ganfoundry.gan.train_data import RenderTask, assemble_parts, check_world, render_part, render_tasks
 from ganfoundry.labels.synthesis import images_and_features, single_thread
 from ganfoundry.pictures import grid, png_bytes
 from ganfoundry.views import AzimuthBins, ViewCodeSet
@@ -87,12 +90,21 @@ def renders(world: str, resolution: int, count: int) -> Images:
     folder = Path("outputs") / "cache" / f"quality-{world}-{resolution}-{count}"
     tasks = render_tasks(folder, world, resolution, count, SEED)
     progress = Progress(f"rendering into {folder}", sum(task.stop - task.first for task in tasks))
-    for task in tasks:
-        progress.advance(render_part(task))
+    for made in in_processes(tasks):
+        progress.advance(made)
     path = assemble_parts(folder)
     check_world(folder)
     images: Images = np.load(path, mmap_mode="c")  # writable in memory, as torch wants; the file stays as it is
     return images
+
+
+def in_processes(tasks: Sequence[RenderTask]) -> Iterator[int]:
+    """Render parts, on all cores where there are several; yields how many images each has."""
+    if len(tasks) < 2:
+        yield from map(render_part, tasks)
+        return
+    with ProcessPoolExecutor(min(len(tasks), os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(render_part, tasks)
 
 
 def samples(loaded: LoadedGan, count: int, truncation: float) -> Images:
