@@ -66,7 +66,9 @@ def execute(plan: Plan, executor: Executor, display: Display, *, force: bool = F
 def _make_folder(plan: Plan) -> None:
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
+        if is_disk_full(error):
+            raise
         why = error.strerror.lower() if error.strerror else "cannot be made"
         raise UserError(f"{plan.folder}: {why}; choose another folder with {plan.stage.folder_option}.") from None
 

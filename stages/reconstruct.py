@@ -52,7 +52,9 @@ class Config:
     length: float = param(4.42, "Metres from front to back of the network's typical shape.", min=0.001)
     obj: bool = param(True, "Write NAME.obj with its texture too.")
     check: bool = param(True, "Warn of pictures in which the detector of the network's world finds something else.")
-    viewer: str = param("", "Folder where @google/model-viewer is installed, or none; empty: node_modules, NODE_PATH.")
+    viewer: str = param(
+        "auto", "Folder where @google/model-viewer is installed; auto: node_modules, NODE_PATH; none: no."
+    )
 
 
 @dataclass

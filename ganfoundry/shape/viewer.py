@@ -24,7 +24,7 @@ def find_viewer(given: str, environ: Mapping[str, str] = os.environ) -> Path | N
     Parameters
     ----------
     given : str
-        That folder, or one that holds `node_modules`, or "none"; empty: `node_modules` here and NODE_PATH are searched.
+        That folder, or one that holds `node_modules`; "auto": `node_modules` here and NODE_PATH are searched; "none".
     environ : mapping
         Environment variables.
 
@@ -41,12 +41,12 @@ def find_viewer(given: str, environ: Mapping[str, str] = os.environ) -> Path | N
     if given == "none":
         return None
     searched = [".", *filter(None, environ.get("NODE_PATH", "").split(os.pathsep))]
-    roots = [Path(given)] if given else [Path(name) for name in searched]
+    roots = [Path(name) for name in (searched if given == "auto" else [given])]
     for root in roots:
         for folder in (root, root / PACKAGE, root / "node_modules" / PACKAGE):
             if (folder / BUILT).is_file():
                 return folder
-    if given:
+    if given != "auto":
         raise InputError(f"{given} holds no model-viewer; install one there with `npm install {PACKAGE}`")
     return None
 

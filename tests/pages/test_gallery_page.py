@@ -56,7 +56,7 @@ def test_the_page_is_complete_without_a_viewer(chromium, tmp_path):
 
 
 def test_meshes_turn_in_a_page_opened_as_a_file(chromium, tmp_path):
-    package = find_viewer("")
+    package = find_viewer("auto")
     if package is None:
         pytest.skip(f"{PACKAGE} is neither in node_modules nor on NODE_PATH")
     path = write_page(tmp_path, viewer=True)

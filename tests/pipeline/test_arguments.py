@@ -84,6 +84,9 @@ def test_what_others_wrote_is_not_touched() -> None:
     assert [path.name for path in Path("mine").iterdir()] == ["letter.txt"]
     result = typed("a", "-o", "a")
     assert str(result.exception) == "a: file exists; choose another folder with -o."
+    result = typed("a", "-o", "/proc/heap")  # even root cannot make it
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith("/proc/heap: ")
 
 
 def test_missing_arguments_are_named_as_they_are_typed() -> None:

@@ -79,12 +79,12 @@ def test_where_the_viewer_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monk
     package = installed(there)
     here.mkdir()
     monkeypatch.chdir(here)
-    assert find_viewer("", {}) is None
-    assert find_viewer("", {"NODE_PATH": f"/nowhere:{there / 'node_modules'}"}) == package
+    assert find_viewer("auto", {}) is None
+    assert find_viewer("auto", {"NODE_PATH": f"/nowhere:{there / 'node_modules'}"}) == package
     assert find_viewer(str(there), {}) == find_viewer(str(package), {}) == package
     assert find_viewer("none", {"NODE_PATH": str(there / "node_modules")}) is None
     monkeypatch.chdir(there)
-    assert find_viewer("", {}) == package.relative_to(there)
+    assert find_viewer("auto", {}) == package.relative_to(there)
     with pytest.raises(InputError, match="npm install @google/model-viewer"):
         find_viewer(str(here), {})
 
