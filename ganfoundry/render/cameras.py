@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ganfoundry.errors import InputError
+from ganfoundry.render import kernels
 from ganfoundry.render.camera import Camera
 
 Angle = Tensor | float | Sequence[float]
@@ -81,17 +84,14 @@ class Cameras:
         def tensor(x: Angle) -> Tensor:
             return torch.as_tensor(x, dtype=dtype, device=device)
 
-        a, e, d, view = torch.broadcast_tensors(
-            *(torch.atleast_1d(tensor(x)) for x in (azimuth, elevation, distance, fov))
-        )
-        a, e = torch.deg2rad(a), torch.deg2rad(e)
-        sin_a, cos_a, sin_e, cos_e = a.sin(), a.cos(), e.sin(), e.cos()
-        rows = (cos_a, torch.zeros_like(a), -sin_a, sin_e * sin_a, -cos_e, sin_e * cos_a)
-        backward = torch.stack([cos_e * sin_a, sin_e, cos_e * cos_a], -1)
-        rotation = torch.cat([torch.stack(rows, -1), -backward], -1).unflatten(-1, (3, 3))
-        position = tensor(target) + d[:, None] * backward
-        centre = (0.5 + tensor(shift)).expand(len(a), 2)
-        return cls(rotation, position, 0.5 / torch.tan(0.5 * torch.deg2rad(view)), centre)
+        angles = [tensor(x).reshape(-1) for x in (azimuth, elevation, distance, fov)]
+        goal = torch.atleast_2d(tensor(target))
+        n = max(len(x) for x in (*angles, goal))
+        if any(len(x) not in (1, n) for x in (*angles, goal)):
+            sizes = ", ".join(str(len(x)) for x in (*angles, goal))
+            raise InputError(f"azimuth, elevation, distance, fov and target come for {sizes} cameras; make them fit")
+        orbit = _Orbit.apply if goal.device.type == "cpu" and dtype in _KERNEL_TYPES else _orbit
+        return cls(*orbit(*angles, goal), (0.5 + tensor(shift)).expand(n, 2))
 
     @classmethod
     def from_positions(
@@ -145,3 +145,38 @@ class Cameras:
 
 
 _ANGLES = ("azimuth", "elevation", "distance", "fov")
+_KERNEL_TYPES = (torch.float32, torch.float64)
+
+
+def _orbit(azimuth: Tensor, elevation: Tensor, distance: Tensor, fov: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+    """Rotations (N, 3, 3), positions (N, 3) and focal lengths (N,) of cameras that look at targets (1 or N, 3)."""
+    n = max(len(x) for x in (azimuth, elevation, distance, fov, target))
+    a, e, d, view = (x.expand(n) for x in (torch.deg2rad(azimuth), torch.deg2rad(elevation), distance, fov))
+    sin_a, cos_a, sin_e, cos_e = a.sin(), a.cos(), e.sin(), e.cos()
+    rows = (cos_a, torch.zeros_like(a), -sin_a, sin_e * sin_a, -cos_e, sin_e * cos_a)
+    backward = torch.stack([cos_e * sin_a, sin_e, cos_e * cos_a], -1)
+    rotation = torch.cat([torch.stack(rows, -1), -backward], -1).unflatten(-1, (3, 3))
+    return rotation, target + d[:, None] * backward, 0.5 / torch.tan(0.5 * torch.deg2rad(view))
+
+
+class _Orbit(torch.autograd.Function):
+    """`_orbit` on a CPU: its thirty small steps, and as many backward, take as long as a small image."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+        arrays = [x.detach().contiguous().numpy() for x in inputs]
+        n, dtype = max(len(x) for x in arrays), arrays[0].dtype
+        out = np.empty((n, 3, 3), dtype), np.empty((n, 3), dtype), np.empty(n, dtype)
+        kernels.orbit(*arrays, *out)
+        ctx.arrays = arrays
+        return tuple(torch.from_numpy(x) for x in out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        given = [x.contiguous().numpy() for x in grads]
+        n = len(given[2])
+        of_angles, of_target = np.empty((4, n), given[0].dtype), np.empty((n, 3), given[0].dtype)
+        kernels.orbit_backward(*ctx.arrays[:4], *given, of_angles, of_target)
+        back = (torch.from_numpy(x) for x in (*of_angles, of_target))
+        return tuple(g if len(x) == n else g.sum(0, keepdim=True) for g, x in zip(back, ctx.arrays, strict=True))

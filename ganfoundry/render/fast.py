@@ -13,17 +13,32 @@ from torch.autograd.function import once_differentiable
 from ganfoundry.render import kernels, kernels_edges, kernels_shading, kernels_soft
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.fragments import FragmentList
+from ganfoundry.render.lanes import LANES
 from ganfoundry.render.topology import Topology
 from ganfoundry.render.zbuffer import NEAR_PLANE
 
 
-class Surface(NamedTuple):
-    """What geometry gives: fragments, depth, face index and, if "soft", the fading mask outside (N, size, size)."""
+class Drawn(NamedTuple):
+    """Maps and fragments; see `renderer.Rendering`. Maps of what is not there have no channels."""
 
-    fragments: FragmentList
+    mask: Tensor
+    attributes: Tensor
+    image: Tensor
     depth: Tensor
     face: Tensor
-    halo: Tensor | None
+    fragments: FragmentList
+
+
+class Task(NamedTuple):
+    """What takes no gradients: the mesh, the faces that name attributes and UV coordinates, and how to draw."""
+
+    topology: Topology
+    size: int
+    silhouette: str
+    reach: float
+    attribute_faces: Tensor
+    uv_faces: Tensor
+    wrap: bool
 
 
 class _Pieces(NamedTuple):
@@ -81,93 +96,60 @@ def _borders(
     faces, edges, _ = _topology_arrays(topology)
     room = len(pieces.image)
     alone = topology.open_edges.numpy()[pieces.image if len(faces) > 1 else 0, pieces.edge]
-    inverse, source = np.empty((room, 2)), np.empty(2 * room, np.int32)
-    link, hit, inner = (np.empty(room, np.int32) for _ in range(3))
-    head, blocks = _scratch(size, size, dtype="int32"), _scratch(size // 4 + 2, size // 4 + 2, dtype="int32")
+    inverse, hit, source = np.empty((2, room)), np.empty((2, room), np.int32), np.empty(2 * room, np.int32)
+    blocks = _scratch(size // 4 + 2, size // 4 + 2, dtype="int32")
     kernels_edges.hits(
-        screen, faces, boxes, size, pieces.image, pieces.middle, pieces.normal, alone,
-        head, link, blocks, inverse, hit, inner,
-    )  # fmt: skip
+        screen, faces, boxes, size, pieces.image, pieces.middle, pieces.normal, alone, blocks, inverse, hit
+    )
     used = kernels_edges.border_fragments(
         screen, faces, edges, pieces.image, pieces.edge, pieces.pixel, pieces.along, pieces.middle,
-        pieces.share, owner, inverse, hit, inner, *lists, source,
+        pieces.share, owner, inverse, hit, *lists, source,
     )  # fmt: skip
     return source[:used]
 
 
-class _Surface(torch.autograd.Function):
-    """Fragments, depth, faces and halo of points; appends the number of fragments at pixel centres to `counts`."""
+class _Outline(NamedTuple):
+    """What a silhouette mode leaves for its gradients; None where it is another mode's."""
 
-    @staticmethod
-    def forward(
-        ctx: Any, points: Tensor, topology: Topology, size: int, silhouette: str, reach: float, counts: list[int]
-    ) -> tuple[Tensor, ...]:
-        faces, edges, face_edges = _topology_arrays(topology)
-        p = _array(points)
-        n, dtype = len(p), p.dtype
-        screen, face_map = np.empty(p.shape), np.empty((n, size, size), np.int32)
-        sides = np.zeros((n, edges.shape[1]), np.uint8)
-        kernels.screen_of(p, NEAR_PLANE, screen)
-        room, blocks = _scratch(size, size), _scratch(size // 4 + 1, size // 4 + 1)
-        boxes = np.empty((n, faces.shape[1], 4), np.int32)
-        count = kernels.visible(screen, faces, face_edges, face_map, room, blocks, sides, boxes)
+    pieces: _Pieces | None = None
+    source: Any = None
+    layer_under: Any = None
+    nearest: Any = None
+    halo: Any = None
 
-        pieces = layer = owner = None
-        extra = 0
-        if silhouette == "edge":
-            pieces, owner = _cut(screen, topology, sides, size)
-            extra = 2 * len(pieces.image)
-        depth = np.zeros((n, size, size), dtype)
-        lists = _lists(count + extra, dtype)
-        kernels.centres(screen, faces, face_map, *lists[:4], depth)
-        if silhouette == "margin":
-            layer = np.empty((n, size, size), np.int32)
-            extra = kernels_soft.margins(screen, faces, depth, reach, layer, room)
-            lists = [np.concatenate([x, y]) for x, y in zip(lists, _lists(extra, dtype), strict=True)]
-        tail = [x[count:] for x in lists]
-        source = under = nearest = None
-        halo = np.zeros((0, size, size), dtype)
-        if pieces is not None:
-            source = _borders(screen, topology, boxes, pieces, owner, size, tail)
-            lists = [x[: count + len(source)] for x in lists]
-        elif layer is not None:
-            under = np.empty(extra, np.int32)
-            kernels_soft.margin_fragments(screen, faces, face_map, layer, reach, count, *lists, under)
-        elif silhouette == "soft":
-            nearest, halo = np.empty((n, size, size), np.int32), np.empty((n, size, size), dtype)
-            kernels_soft.fade(screen, edges, sides, face_map, reach, nearest, halo)
-        ctx.state = screen, dtype, topology, face_map, reach, count, lists[:3], pieces, source, under, nearest, halo
-        out = tuple(torch.from_numpy(x) for x in (*lists, depth, face_map, halo))
-        ctx.mark_non_differentiable(*out[:3], out[6])
-        ctx.set_materialize_grads(False)
-        counts.append(count)
-        return out
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        screen, dtype, topology, face_map, reach, count, lists, pieces, source, under, nearest, halo = ctx.state
-        faces, edges, _ = _topology_arrays(topology)
-        out = np.zeros(screen.shape, dtype)
-        total, size = len(lists[0]), face_map.shape[1]
-
-        def given(grad: Tensor | None, *shape: int) -> Any:
-            return np.zeros(shape, dtype) if grad is None else _array(grad)
-
-        if grads[3] is not None or grads[5] is not None:
-            weights, of_depth = given(grads[3], total, 3), given(grads[5], len(screen), size, size)
-            kernels.centres_backward(screen, faces, face_map, weights, of_depth, out)
-        if source is not None and grads[4] is not None:
-            of_weight = _array(grads[4])[count:]
-            kernels_edges.borders_backward(
-                edges, pieces.image, pieces.edge, pieces.along, pieces.normal, source, of_weight, out
-            )
-        if under is not None and (grads[3] is not None or grads[4] is not None):
-            weights, of_weight = given(grads[3], total, 3), given(grads[4], total)
-            kernels_soft.margins_backward(screen, faces, size, reach, count, *lists, under, weights, of_weight, out)
-        if nearest is not None and grads[7] is not None:
-            kernels_soft.fade_backward(screen, edges, nearest, reach, halo, _array(grads[7]), out)
-        return torch.from_numpy(out), None, None, None, None, None
+def _geometry(p: Any, task: Task) -> tuple[Any, Any, Any, list[Any], int, _Outline]:
+    """Points on the screen, face map, depth, fragment lists, how many lie at centres, and the outline."""
+    topology, size, n, dtype = task.topology, task.size, len(p), p.dtype
+    faces, edges, face_edges = _topology_arrays(topology)
+    screen, face_map = np.empty(p.shape), np.empty((n, size, size), np.int32)
+    sides, boxes = np.zeros((n, edges.shape[1]), np.uint8), np.empty((n, faces.shape[1], 4), np.int32)
+    kernels.screen_of(p, NEAR_PLANE, screen)
+    room = size * (size + LANES)
+    count = kernels.visible(
+        screen, faces, face_edges, face_map, _scratch(room), _scratch(room, dtype="int32"),
+        _scratch(size // 4 + 1, size // 4 + 1), np.empty((2, faces.shape[1]), np.int32), sides, boxes,
+    )  # fmt: skip
+    pieces = owner = None
+    if task.silhouette == "edge":
+        pieces, owner = _cut(screen, topology, sides, size)
+    lists, depth = _lists(count + (2 * len(pieces.image) if pieces else 0), dtype), np.empty((n, size, size), dtype)
+    kernels.centres(screen, faces, face_map, *lists[:4], depth)
+    outline = _Outline()
+    if pieces is not None:
+        source = _borders(screen, topology, boxes, pieces, owner, size, [x[count:] for x in lists])
+        lists = [x[: count + len(source)] for x in lists]
+        outline = _Outline(pieces=pieces, source=source)
+    elif task.silhouette == "margin":
+        layer = np.empty((n, size, size), np.int32)
+        extra = kernels_soft.margins(screen, faces, depth, task.reach, layer, _scratch(size, size))
+        lists = [np.concatenate([x, y]) for x, y in zip(lists, _lists(extra, dtype), strict=True)]
+        outline = _Outline(layer_under=np.empty(extra, np.int32))
+        kernels_soft.margin_fragments(screen, faces, face_map, layer, task.reach, count, *lists, outline.layer_under)
+    elif task.silhouette == "soft":
+        outline = _Outline(nearest=np.empty((n, size, size), np.int32), halo=np.empty((n, size, size), dtype))
+        kernels_soft.fade(screen, edges, sides, face_map, task.reach, outline.nearest, outline.halo)
+    return screen, face_map, depth, lists, count, outline
 
 
 def _lists(count: int, dtype: Any) -> list[Any]:
@@ -175,102 +157,109 @@ def _lists(count: int, dtype: Any) -> list[Any]:
     return [*(np.empty(count, np.int32) for _ in range(3)), np.empty((count, 3), dtype), np.ones(count, dtype)]
 
 
-def surface(points: Tensor, topology: Topology, size: int, silhouette: str, reach: float) -> Surface:
-    """Fragments of points (N, V, 3), float32 or float64, in one of the silhouette modes."""
-    counts: list[int] = []
-    *lists, depth, face, halo = _Surface.apply(points, topology, size, silhouette, float(reach), counts)
-    return Surface(FragmentList(*lists, counts[0]), depth, face, halo if len(halo) else None)
+class _Draw(torch.autograd.Function):
+    """All of `draw`; appends the number of fragments at pixel centres to `counts`."""
 
-
-class _Shade(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        fragments: tuple[Tensor, Tensor, Tensor],
-        images: tuple[int, int],
-        wrap: bool,
-        faces: tuple[Tensor, Tensor],
-        barycentric: Tensor,
-        weight: Tensor,
-        *values: Tensor,
-    ) -> tuple[Tensor, ...]:
-        n, size = images
-        arrays = [_array(x) for x in (*fragments, barycentric, weight)]
+    def forward(ctx: Any, task: Task, counts: list[int], points: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        screen, face_map, depth, lists, count, outline = _geometry(_array(points), task)
         attributes, uv, texture = (_array(x) for x in values)
+        n, size, dtype = len(screen), task.size, depth.dtype
+        shape = (*texture.shape, task.wrap)
         inputs = (
-            *arrays,
-            attributes,
-            faces[0].numpy(),
-            uv,
-            faces[1].numpy(),
-            texture.reshape(-1),
-            (*texture.shape, wrap),
-        )
-        dtype = arrays[3].dtype
-        channels = (attributes.shape[2], texture.shape[1])
-        mask = np.zeros((n, size * size), dtype)
-        seen, looked_up = (np.zeros(n * c * size * size, dtype) for c in channels)
+            *lists, count, attributes, task.attribute_faces.numpy(), uv, task.uv_faces.numpy(), texture.reshape(-1),
+            shape,
+        )  # fmt: skip
+        channels = attributes.shape[2], texture.shape[1]
+        mask = np.empty((n, size * size), dtype)
+        seen, looked_up = (np.empty(n * c * size * size, dtype) for c in channels)
         kernels_shading.shade(*inputs, mask, seen, looked_up)
-        ctx.inputs, ctx.shapes = inputs, [(n, size * size)] + [(n * c * size * size,) for c in channels]
+        mask = mask.reshape(n, size, size)
+        if outline.halo is not None:
+            mask += outline.halo
+        ctx.task, ctx.inputs, ctx.screen, ctx.outline = task, inputs, screen, outline
+        ctx.shapes = [x.shape for x in (attributes, uv, texture)]
+        out = [torch.from_numpy(x) for x in (mask, seen, looked_up, depth, face_map, *lists)]
+        out[1:3] = (x.view(n, c, size, size) for x, c in zip(out[1:3], channels, strict=True))
+        ctx.mark_non_differentiable(*out[4:8])
         ctx.set_materialize_grads(False)
-        return (
-            torch.from_numpy(mask).view(n, size, size),
-            torch.from_numpy(seen).view(n, channels[0], size, size),
-            torch.from_numpy(looked_up).view(n, channels[1], size, size),
-        )
+        counts.append(count)
+        return tuple(out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        barycentric, weight, attributes, _, uv, _, _, texture_shape = ctx.inputs[3:]
-        given = [
-            np.zeros(shape, weight.dtype) if g is None else _array(g).reshape(shape)
-            for g, shape in zip(grads, ctx.shapes, strict=True)
-        ]
-        n = ctx.shapes[0][0]
+        task, screen, (pieces, source, under, nearest, halo) = ctx.task, ctx.screen, ctx.outline
+        faces, edges, _ = _topology_arrays(task.topology)
+        lists, count, n = ctx.inputs[:5], ctx.inputs[5], len(screen)
+        dtype, size = lists[4].dtype, task.size
+        of_points = np.zeros(screen.shape)
         # One gradient for each image, summed up afterwards if the images share the value.
-        shapes = (attributes.shape, uv.shape, texture_shape[:4])
-        of_values = [
-            np.zeros((n if wanted else 0, *shape[1:]), weight.dtype)
-            for shape, wanted in zip(shapes, ctx.needs_input_grad[6:], strict=True)
+        room = [
+            (n if asked else 0, *shape[1:]) for shape, asked in zip(ctx.shapes, ctx.needs_input_grad[3:], strict=True)
         ]
-        of_weights, of_weight = np.empty_like(barycentric), np.empty_like(weight)
+        of_values = [np.zeros(room[0], dtype), np.zeros(room[1], dtype), np.empty(room[2], dtype)]
+        given = [np.empty(0, dtype) if g is None else _array(g).reshape(-1) for g in grads[:4]]
+        fresh = grads[8] is None and grads[9] is None
+        of_lists = [
+            np.empty_like(x) if fresh else np.zeros_like(x) if g is None else np.array(_array(g))
+            for x, g in zip(lists[3:], grads[8:], strict=True)
+        ]
         kernels_shading.shade_backward(
-            *ctx.inputs, *given, of_weights, of_weight, of_values[0], of_values[1], of_values[2].reshape(-1)
+            *ctx.inputs,
+            screen,
+            faces,
+            size,
+            *given,
+            fresh,
+            *of_lists,
+            of_points,
+            *of_values[:2],
+            of_values[2].reshape(-1),
         )
+        if source is not None:
+            kernels_edges.borders_backward(
+                edges, pieces.image, pieces.edge, pieces.along, pieces.normal, source, of_lists[1][count:], of_points
+            )
+        if under is not None:
+            kernels_soft.margins_backward(
+                screen, faces, size, task.reach, count, *lists[:3], under, *of_lists, of_points
+            )
+        if nearest is not None and grads[0] is not None:
+            kernels_soft.fade_backward(screen, edges, nearest, task.reach, halo, _array(grads[0]), of_points)
         back = []
-        for shape, grad in zip(shapes, of_values, strict=True):
+        for shape, grad in zip(ctx.shapes, of_values, strict=True):
             tensor = torch.from_numpy(grad)
             back.append((tensor if shape[0] == n else tensor.sum(0, keepdim=True)) if len(grad) else None)
-        return None, None, None, None, torch.from_numpy(of_weights), torch.from_numpy(of_weight), *back
+        return None, None, torch.from_numpy(of_points.astype(dtype, copy=False)), *back
 
 
-def shade(
-    fragments: FragmentList,
-    num_images: int,
+def draw(
+    points: Tensor,
+    topology: Topology,
     size: int,
+    silhouette: str,
+    reach: float,
     *,
     attributes: tuple[Tensor, Tensor] | None,
     uv: tuple[Tensor, Tensor] | None,
     texture: Tensor | None,
     wrap: bool,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Mask (N, size, size) and maps (N, C, size, size) of attributes and texture; as `shading_reference.shade`."""
-    weight = fragments.weight
+) -> Drawn:
+    """Draw points (N, V, 3), float32 or float64, in one of the silhouette modes; values as in `shading_reference`."""
     no_faces = torch.zeros((1, 0, 3), dtype=torch.int32)
-    faces = (no_faces if attributes is None else attributes[1], no_faces if uv is None else uv[1])
-    mask, seen, looked_up = _Shade.apply(
-        (fragments.image, fragments.pixel, fragments.face),
-        (num_images, size),
-        wrap,
-        faces,
-        fragments.barycentric,
-        weight,
-        weight.new_zeros(1, 0, 0) if attributes is None else attributes[0],
-        weight.new_zeros(1, 0, 2) if uv is None else uv[0],
-        weight.new_zeros(1, 0, 1, 1) if texture is None else texture,
+    attribute_faces, uv_faces = (no_faces if x is None else x[1] for x in (attributes, uv))
+    task = Task(topology, size, silhouette, float(reach), attribute_faces, uv_faces, wrap)
+    counts: list[int] = []
+    mask, seen, looked_up, depth, face, *lists = _Draw.apply(
+        task,
+        counts,
+        points,
+        points.new_zeros(1, 0, 0) if attributes is None else attributes[0],
+        points.new_zeros(1, 0, 2) if uv is None else uv[0],
+        points.new_zeros(1, 0, 1, 1) if texture is None else texture,
     )
-    return mask, None if attributes is None else seen, None if texture is None else looked_up
+    return Drawn(mask, seen, looked_up, depth, face, FragmentList(*lists, counts[0]))
 
 
 class _Project(torch.autograd.Function):

@@ -11,10 +11,67 @@ import math
 import numba
 import numpy as np
 
-kernel = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "nnan"})
+from ganfoundry.render.lanes import LANES, nearer_pixels
+
+_options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "nnan"}}
+kernel = numba.njit(**_options)
+inlined = numba.njit(inline="always", **_options)
+"""For what is called for every face or fragment: arrays are dear to pass."""
 
 # What lies inside an edge: nothing, faces on its left, on its right, on both sides.
 LEFT, RIGHT = 1, 2
+BESIDE = 1e-4
+"""Pixels by which the boxes of faces are larger than the faces: more than `kernels_edges.OUTSIDE`."""
+
+
+@kernel
+def orbit(azimuth, elevation, distance, fov, target, rotation, position, focal):  # type: ignore[no-untyped-def]
+    """Fill rotation (N, 3, 3), position (N, 3) and focal (N,) of cameras that look at targets (1 or N, 3), in degrees.
+
+    azimuth, elevation, distance and fov are (1,) or (N,); see `Cameras.from_angles`.
+    """
+    for n in range(focal.shape[0]):
+        a = math.radians(np.float64(azimuth[n if azimuth.shape[0] > 1 else 0]))
+        e = math.radians(np.float64(elevation[n if elevation.shape[0] > 1 else 0]))
+        r, m = np.float64(distance[n if distance.shape[0] > 1 else 0]), n if target.shape[0] > 1 else 0
+        sin_a, cos_a, sin_e, cos_e = math.sin(a), math.cos(a), math.sin(e), math.cos(e)
+        rotation[n, 0, 0], rotation[n, 0, 1], rotation[n, 0, 2] = cos_a, 0.0, -sin_a
+        rotation[n, 1, 0], rotation[n, 1, 1], rotation[n, 1, 2] = sin_e * sin_a, -cos_e, sin_e * cos_a
+        rotation[n, 2, 0], rotation[n, 2, 1], rotation[n, 2, 2] = -cos_e * sin_a, -sin_e, -cos_e * cos_a
+        position[n, 0] = target[m, 0] + r * cos_e * sin_a
+        position[n, 1] = target[m, 1] + r * sin_e
+        position[n, 2] = target[m, 2] + r * cos_e * cos_a
+        focal[n] = 0.5 / math.tan(0.5 * math.radians(np.float64(fov[n if fov.shape[0] > 1 else 0])))
+
+
+@kernel
+def orbit_backward(azimuth, elevation, distance, fov, turn, move, zoom, of_angles, of_target):  # type: ignore[no-untyped-def]
+    """Fill of_angles (4, N), in the order of `orbit`, and of_target (N, 3) from the gradients of its three results."""
+    for n in range(zoom.shape[0]):
+        a = math.radians(np.float64(azimuth[n if azimuth.shape[0] > 1 else 0]))
+        e = math.radians(np.float64(elevation[n if elevation.shape[0] > 1 else 0]))
+        r = np.float64(distance[n if distance.shape[0] > 1 else 0])
+        half = 0.5 * math.radians(np.float64(fov[n if fov.shape[0] > 1 else 0]))
+        sin_a, cos_a, sin_e, cos_e = math.sin(a), math.cos(a), math.sin(e), math.cos(e)
+        # From the target towards the camera: its third row, turned round, and what its position moves along.
+        back_x, back_y, back_z = (
+            r * move[n, 0] - turn[n, 2, 0],
+            r * move[n, 1] - turn[n, 2, 1],
+            r * move[n, 2] - turn[n, 2, 2],
+        )
+        of_angles[0, n] = math.radians(
+            -sin_a * turn[n, 0, 0] - cos_a * turn[n, 0, 2]
+            + sin_e * (cos_a * turn[n, 1, 0] - sin_a * turn[n, 1, 2])
+            + cos_e * (cos_a * back_x - sin_a * back_z)
+        )  # fmt: skip
+        of_angles[1, n] = math.radians(
+            cos_e * sin_a * turn[n, 1, 0] + sin_e * turn[n, 1, 1] + cos_e * cos_a * turn[n, 1, 2]
+            - sin_e * sin_a * back_x + cos_e * back_y - sin_e * cos_a * back_z
+        )  # fmt: skip
+        of_angles[2, n] = cos_e * sin_a * move[n, 0] + sin_e * move[n, 1] + cos_e * cos_a * move[n, 2]
+        of_angles[3, n] = -math.radians(0.25 * zoom[n] / math.sin(half) ** 2)
+        for k in range(3):
+            of_target[n, k] = move[n, k]
 
 
 @kernel
@@ -87,104 +144,121 @@ def screen_of(points, near, screen):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _block_minima(values, blocks):  # type: ignore[no-untyped-def]
-    """Fill blocks with the least of values (size, size) in each block of 4 x 4 pixels."""
-    blocks[:] = np.inf
-    for y in range(values.shape[0]):
-        row, into = values[y], blocks[y >> 2]
-        for x in range(values.shape[1]):
-            at = np.uintp(x >> 2)
-            into[at] = min(into[at], row[np.uintp(x)])
+def _block_minima(values, size, blocks):  # type: ignore[no-untyped-def]
+    """Fill blocks with the least of flat values (size, size + LANES) in each block of 4 x 4 pixels."""
+    width = size + LANES
+    row = np.empty(width)
+    for block_y in range((size + 3) >> 2):
+        row[:] = np.inf
+        for y in range(4 * block_y, min(4 * block_y + 4, size)):
+            for x in range(width):
+                row[np.uintp(x)] = min(row[np.uintp(x)], values[np.uintp(y * width + x)])
+        row[size:] = np.inf
+        for block_x in range((size + 3) >> 2):
+            x = np.uintp(4 * block_x)
+            pair = min(row[x], row[x + np.uintp(1)]), min(row[x + np.uintp(2)], row[x + np.uintp(3)])
+            blocks[block_y, block_x] = min(pair[0], pair[1])
 
 
 @kernel
-def visible(screen, faces, face_edges, face_map, inverse, blocks, sides, boxes):  # type: ignore[no-untyped-def]
+def _sort_faces(points, corners, own_edges, size, beside, boxes, order):  # type: ignore[no-untyped-def]
+    """Fill beside (E,), boxes (F, 4) and order (2, F): drawn faces that turn clockwise, and those that do not.
+
+    Returns how many each there are, and which of the two most near faces are.
+    """
+    facing, clockwise, others = 0.0, 0, 0
+    for f in range(corners.shape[0]):
+        a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+        ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
+        ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if ia == 0.0 or ib == 0.0 or ic == 0.0 or area == 0.0:
+            boxes[f, 0], boxes[f, 1], boxes[f, 2], boxes[f, 3] = size, size, -1, -1
+            continue
+        boxes[f, 0] = int(min(max(0.0, math.floor(min(ax, bx, cx) - BESIDE)), size))
+        boxes[f, 1] = int(min(max(0.0, math.floor(min(ay, by, cy) - BESIDE)), size))
+        boxes[f, 2] = int(max(min(size - 1.0, math.floor(max(ax, bx, cx) + BESIDE)), -1.0))
+        boxes[f, 3] = int(max(min(size - 1.0, math.floor(max(ay, by, cy) + BESIDE)), -1.0))
+        turned = area < 0.0
+        facing += area * (ia + ib + ic)
+        beside[np.uintp(own_edges[f, 0])] |= LEFT if (b < c) != turned else RIGHT
+        beside[np.uintp(own_edges[f, 1])] |= LEFT if (c < a) != turned else RIGHT
+        beside[np.uintp(own_edges[f, 2])] |= LEFT if (a < b) != turned else RIGHT
+        if turned:
+            order[1, others] = f
+            others += 1
+        else:
+            order[0, clockwise] = f
+            clockwise += 1
+    return clockwise, others, 0 if facing >= 0.0 else 1
+
+
+@kernel
+def _draw(points, corners, which, size, inverse, winner, blocks, hidden):  # type: ignore[no-untyped-def]
+    """Put faces into the pixels where they are the nearest; if `hidden`, look first whether all blocks are nearer."""
+    for k in range(which.shape[0]):
+        f = np.uintp(which[k])
+        a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
+        ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
+        ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        # A pixel x belongs to the box when its centre x + 0.5 lies between the extremes.
+        x_first = int(min(max(0.0, math.ceil(min(ax, bx, cx) - 0.5)), size))
+        x_last = int(max(min(size - 1.0, math.floor(max(ax, bx, cx) - 0.5)), -1.0))
+        y_first = int(min(max(0.0, math.ceil(min(ay, by, cy) - 0.5)), size))
+        y_last = int(max(min(size - 1.0, math.floor(max(ay, by, cy) - 0.5)), -1.0))
+        if x_first > x_last or y_first > y_last:
+            continue
+        if hidden:
+            farthest = np.inf
+            for block_y in range(y_first >> 2, (y_last >> 2) + 1):
+                for block_x in range(x_first >> 2, (x_last >> 2) + 1):
+                    farthest = min(farthest, blocks[np.uintp(block_y), np.uintp(block_x)])
+            if farthest > max(ia, ib, ic) * (1.0 + 1e-9):
+                continue
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if area < 0.0:
+            bx, cx, by, cy, ib, ic, area = cx, bx, cy, by, ic, ib, -area
+        over = 1.0 / area
+        # Twice the areas opposite to the corners, and 1 / depth, are linear in x.
+        step_a, step_b, step_c = by - cy, cy - ay, ay - by
+        steps = step_a, step_b, step_c, (step_a * ia + step_b * ib + step_c * ic) * over
+        # Tolerant, so that no centre falls between neighbours by rounding.
+        least = -1e-12 * (area + abs(ax) + abs(ay))
+        for y in range(y_first, y_last + 1):
+            row = y * (size + LANES)
+            ya, yb, yc = ay - (y + 0.5), by - (y + 0.5), cy - (y + 0.5)
+            for x in range(x_first, x_last + 1, LANES):
+                xa, xb, xc = ax - (x + 0.5), bx - (x + 0.5), cx - (x + 0.5)
+                ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
+                here = (ea * ia + eb * ib + ec * ic) * over
+                starts = ea, eb, ec, here
+                nearer_pixels(inverse, winner, row + x, float(x_last + 1 - x), starts, steps, least, which[k])
+
+
+@kernel
+def visible(screen, faces, face_edges, face_map, inverse, winner, blocks, order, sides, boxes):  # type: ignore[no-untyped-def]
     """Fill face_map (N, size, size), sides (N, E) and boxes (N, F, 4) of pixels that faces touch; count the pixels.
 
-    inverse (size, size) is room for 1 / depth, blocks (size / 4 + 1 twice) for its minimum in blocks of 4 x 4 pixels:
-    faces that turn the other way than most near ones come last, and are skipped where all blocks are nearer.
+    Room: flat inverse and winner (size, size + LANES) for 1 / depth and face, blocks (size / 4 + 1 twice) for the least
+    1 / depth in blocks of 4 x 4 pixels, order (2, F). Faces that turn the other way than most near ones come last, and
+    are skipped where all blocks are nearer.
     """
     size, count = face_map.shape[1], 0
     for n in range(screen.shape[0]):
-        m = n if faces.shape[0] > 1 else 0
-        points, corners, own_edges, beside = screen[n], faces[m], face_edges[m], sides[n]
-        nearest = face_map[n]
+        points, corners = screen[n], faces[n if faces.shape[0] > 1 else 0]
+        own_edges = face_edges[n if faces.shape[0] > 1 else 0]
+        clockwise, others, most = _sort_faces(points, corners, own_edges, size, sides[n], boxes[n], order)
         inverse[:] = 0.0
-        nearest[:] = -1
-        facing = 0.0
-        boxes[n, :, :2], boxes[n, :, 2:] = size, -1
-        for f in range(corners.shape[0]):
-            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
-            ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
-            if ia == 0.0 or ib == 0.0 or ic == 0.0:
-                continue
-            ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
-            area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-            if area == 0.0:
-                continue
-            turned = area < 0.0
-            facing += area * (ia + ib + ic)
-            beside[np.uintp(own_edges[f, 0])] |= LEFT if (b < c) != turned else RIGHT
-            beside[np.uintp(own_edges[f, 1])] |= LEFT if (c < a) != turned else RIGHT
-            beside[np.uintp(own_edges[f, 2])] |= LEFT if (a < b) != turned else RIGHT
-        for f in range(2 * corners.shape[0]):
-            last = f >= corners.shape[0]
-            if f == corners.shape[0]:
-                _block_minima(inverse, blocks)
-            f = f - corners.shape[0] if last else f
-            a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
-            ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
-            if ia == 0.0 or ib == 0.0 or ic == 0.0:
-                continue
-            ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
-            area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-            if area == 0.0:
-                continue
-            if ((area < 0.0) == (facing < 0.0)) == last:
-                continue
-            if area < 0.0:
-                bx, cx, by, cy, ib, ic, area = cx, bx, cy, by, ic, ib, -area
-            # A pixel x belongs to the box when its centre x + 0.5 lies between the extremes.
-            x_first = int(max(0.0, math.ceil(min(ax, bx, cx) - 0.5)))
-            x_last = int(min(size - 1.0, math.floor(max(ax, bx, cx) - 0.5)))
-            y_first = int(max(0.0, math.ceil(min(ay, by, cy) - 0.5)))
-            y_last = int(min(size - 1.0, math.floor(max(ay, by, cy) - 0.5)))
-            # First and last column and row that the face may touch anywhere.
-            boxes[n, f, 0], boxes[n, f, 1] = max(x_first - 1, 0), max(y_first - 1, 0)
-            boxes[n, f, 2], boxes[n, f, 3] = min(x_last + 1, size - 1), min(y_last + 1, size - 1)
-            if x_first > x_last or y_first > y_last:
-                continue
-            if last:
-                farthest = np.inf
-                for block_y in range(y_first >> 2, (y_last >> 2) + 1):
-                    for block_x in range(x_first >> 2, (x_last >> 2) + 1):
-                        farthest = min(farthest, blocks[np.uintp(block_y), np.uintp(block_x)])
-                if farthest > max(ia, ib, ic) * (1.0 + 1e-9):
-                    continue
-            over = 1.0 / area
-            # Twice the areas opposite to the corners, and 1 / depth, are linear in x.
-            step_a, step_b, step_c = by - cy, cy - ay, ay - by
-            step = (step_a * ia + step_b * ib + step_c * ic) * over
-            # Tolerant, so that no centre falls between neighbours by rounding.
-            least = -1e-12 * (area + abs(ax) + abs(ay))
-            for y in range(y_first, y_last + 1):
-                xa, xb, xc = ax - (x_first + 0.5), bx - (x_first + 0.5), cx - (x_first + 0.5)
-                ya, yb, yc = ay - (y + 0.5), by - (y + 0.5), cy - (y + 0.5)
-                ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
-                here = (ea * ia + eb * ib + ec * ic) * over
-                for x in range(x_first, x_last + 1):
-                    # Without branches: which pixels are inside cannot be foreseen.
-                    i, j = np.uintp(y), np.uintp(x)
-                    won = (ea >= least) & (eb >= least) & (ec >= least) & (here > inverse[i, j])
-                    inverse[i, j] = here if won else inverse[i, j]
-                    nearest[i, j] = f if won else nearest[i, j]
-                    ea += step_a
-                    eb += step_b
-                    ec += step_c
-                    here += step
+        winner[:] = -1
+        which = order[0, :clockwise], order[1, :others]
+        _draw(points, corners, which[most], size, inverse, winner, blocks, False)
+        _block_minima(inverse, size, blocks)
+        _draw(points, corners, which[1 - most], size, inverse, winner, blocks, True)
         for y in range(size):
             for x in range(size):
-                count += nearest[np.uintp(y), np.uintp(x)] >= 0
+                f = winner[np.uintp(y * (size + LANES) + x)]
+                face_map[n, y, x] = f
+                count += f >= 0
     return count
 
 
@@ -199,6 +273,7 @@ def centres(screen, faces, face_map, image, pixel, face, barycentric, depth):  #
             for x in range(size):
                 f = row[np.uintp(x)]
                 if f < 0:
+                    depth[n, y, x] = 0.0
                     continue
                 a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
                 xa, ya = points[a, 0] - (x + 0.5), points[a, 1] - (y + 0.5)
@@ -212,49 +287,3 @@ def centres(screen, faces, face_map, image, pixel, face, barycentric, depth):  #
                 barycentric[here, 0], barycentric[here, 1], barycentric[here, 2] = qa * scale, qb * scale, qc * scale
                 depth[n, y, x] = (ea + eb + ec) * scale
                 k += 1
-
-
-@kernel
-def centres_backward(screen, faces, face_map, grad_weights, grad_depth, out):  # type: ignore[no-untyped-def]
-    """Add to out (N, V, 3) what the gradients of K barycentrics (>= K, 3) and of depth (N, size, size) give points."""
-    size, k = face_map.shape[1], np.uintp(0)
-    for n in range(screen.shape[0]):
-        points, corners, into = screen[n], faces[n if faces.shape[0] > 1 else 0], out[n]
-        for y in range(size):
-            row = face_map[n, y]
-            for x in range(size):
-                if row[np.uintp(x)] < 0:
-                    continue
-                f = np.uintp(row[np.uintp(x)])
-                a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
-                ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
-                xa, ya = points[a, 0] - (x + 0.5), points[a, 1] - (y + 0.5)
-                xb, yb = points[b, 0] - (x + 0.5), points[b, 1] - (y + 0.5)
-                xc, yc = points[c, 0] - (x + 0.5), points[c, 1] - (y + 0.5)
-                # weight_j = q_j / sum q, q_j = e_j / z_j, e_j twice the area opposite to j; depth = sum e / sum q.
-                ea, eb, ec = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
-                qa, qb, qc = ea * ia, eb * ib, ec * ic
-                scale = 1.0 / (qa + qb + qc)
-                ga, gb, gc = (
-                    np.float64(grad_weights[k, 0]),
-                    np.float64(grad_weights[k, 1]),
-                    np.float64(grad_weights[k, 2]),
-                )
-                of_depth = grad_depth[n, y, x] * scale
-                mean = (ga * qa + gb * qb + gc * qc) * scale + of_depth * (ea + eb + ec)
-                ga, gb, gc = (
-                    (ga * scale - mean * scale) * ia,
-                    (gb * scale - mean * scale) * ib,
-                    (gc * scale - mean * scale) * ic,
-                )
-                into[a, 2] -= ga * qa
-                into[b, 2] -= gb * qb
-                into[c, 2] -= gc * qc
-                ga, gb, gc = ga + of_depth, gb + of_depth, gc + of_depth
-                into[a, 0] += gc * yb - gb * yc
-                into[a, 1] += gb * xc - gc * xb
-                into[b, 0] += ga * yc - gc * ya
-                into[b, 1] += gc * xa - ga * xc
-                into[c, 0] += gb * ya - ga * yb
-                into[c, 1] += ga * xb - gb * xa
-                k += np.uintp(1)

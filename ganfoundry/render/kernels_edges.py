@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ganfoundry.render.kernels import LEFT, RIGHT, kernel
+from ganfoundry.render.lanes import LANES, nearer_points
 
 # Here, not in the reference: a change of this file recompiles the kernels, which hold their constants.
 OUTSIDE = 1e-5
@@ -129,91 +130,91 @@ def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along
 
 
 @kernel
-def _inverse_depth(xa, ya, xb, yb, xc, yc, ia, ib, ic):  # type: ignore[no-untyped-def]
-    """1 / depth at the origin of a triangle around it, 0 outside."""
-    ea, eb = xb * yc - xc * yb, xc * ya - xa * yc
-    if ea * eb < 0.0:
-        return 0.0
-    ec = xa * yb - xb * ya
-    if ea * ec < 0.0 or eb * ec < 0.0 or ea + eb + ec == 0.0:
-        return 0.0
-    return (ea * ia + eb * ib + ec * ic) / (ea + eb + ec)
+def hits(screen, faces, boxes, size, piece_image, middle, normal, alone, blocks, inverse, hit):  # type: ignore[no-untyped-def]
+    """Fill 1 / depth (2, S) and index (2, S) of the nearest face over points, 0 and -1 for none.
 
-
-@kernel
-def hits(screen, faces, boxes, size, piece_image, middle, normal, alone, head, link, blocks, inverse, hit, inner):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Fill 1 / depth (S, 2) and index (S,) of the nearest face over each piece's outside point, 0 and -1 for none.
-
-    inner (S,) is that over the inside point of a piece that is alone, see `Topology.open_edges`; else -1.
-
-    head (size, size) and link (S,) are room for lists of the points in each pixel; blocks (size / 4 + 2 twice) for how
-    many pieces lie in the blocks of 4 x 4 pixels above and left of each.
+    First the points right outside the middles of pieces, then those right inside of pieces that are alone, see
+    `Topology.open_edges`. blocks (size / 4 + 2 twice) is room for how many lie in the blocks of 4 x 4 pixels above and
+    left of each.
     """
     inverse[:] = 0.0
     hit[:] = -1
-    inner[:] = -1
-    s = 0
+    pieces, row_end, first = piece_image.shape[0], np.empty(size + 1, np.int64), 0
+    # The points of an image row after row.
+    room = 2 * pieces + LANES
+    number, across, down = np.empty(room, np.int64), np.zeros(room), np.zeros(room)
+    nearest, winner, places = np.empty(room), np.empty(room, np.int32), np.empty((2, pieces, 2))
+    for s in range(pieces):
+        places[0, s, 0], places[0, s, 1] = middle[s, 0], middle[s, 1]
+        if alone[s]:
+            step = 2.0 * OUTSIDE / math.hypot(normal[s, 0], normal[s, 1])
+            places[1, s, 0], places[1, s, 1] = middle[s, 0] - step * normal[s, 0], middle[s, 1] - step * normal[s, 1]
     for n in range(screen.shape[0]):
-        m = n if faces.shape[0] > 1 else 0
-        points, corners = screen[n], faces[m]
-        head[:] = -1
+        points, corners = screen[n], faces[n if faces.shape[0] > 1 else 0]
+        last = first + np.searchsorted(piece_image[first:], n, "right")
         blocks[:] = 0
-        while s < piece_image.shape[0] and piece_image[s] == n:
-            y = int(min(max(middle[s, 1], 0.0), size - 1.0))
-            x = int(min(max(middle[s, 0], 0.0), size - 1.0))
-            link[s] = head[y, x]
-            head[y, x] = s
-            blocks[(y >> 2) + 1, (x >> 2) + 1] += 1
-            s += 1
+        row_end[:] = 0
+        for part in range(2):
+            for s in range(first, last):
+                if part == 0 or alone[s]:
+                    y = int(min(max(places[part, s, 1], 0.0), size - 1.0))
+                    x = int(min(max(places[part, s, 0], 0.0), size - 1.0))
+                    blocks[(y >> 2) + 1, (x >> 2) + 1] += 1
+                    row_end[y + 1] += 1
         for y in range(1, blocks.shape[0]):
             for x in range(1, blocks.shape[1]):
                 blocks[y, x] += blocks[y - 1, x] + blocks[y, x - 1] - blocks[y - 1, x - 1]
+        for y in range(size):
+            row_end[y + 1] += row_end[y]
+        count = row_end[size]
+        for part in range(2):
+            for s in range(first, last):
+                if part == 0 or alone[s]:
+                    y = int(min(max(places[part, s, 1], 0.0), size - 1.0))
+                    k = row_end[y]
+                    number[k], across[k], down[k] = part * pieces + s, places[part, s, 0], places[part, s, 1]
+                    row_end[y] += 1  # from where the row starts to where it ends
+        nearest[: count + LANES] = 0.0
+        winner[: count + LANES] = -1
         for f in range(corners.shape[0]):
             x_first, y_first, x_last, y_last = boxes[n, f, 0], boxes[n, f, 1], boxes[n, f, 2], boxes[n, f, 3]
             if x_first > x_last or y_first > y_last:
                 continue
             left, right = np.uintp(x_first >> 2), np.uintp((x_last >> 2) + 1)
             top, bottom = np.uintp(y_first >> 2), np.uintp((y_last >> 2) + 1)
-            if blocks[bottom, right] - blocks[bottom, left] - blocks[top, right] + blocks[top, left] == 0:
+            if blocks[bottom, right] + blocks[top, left] == blocks[bottom, left] + blocks[top, right]:
                 continue
             a, b, c = np.uintp(corners[f, 0]), np.uintp(corners[f, 1]), np.uintp(corners[f, 2])
-            ia, ib, ic = points[a, 2], points[b, 2], points[c, 2]
             ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
-            for y in range(y_first, y_last + 1):
-                for x in range(x_first, x_last + 1):
-                    k = head[np.uintp(y), np.uintp(x)]
-                    while k >= 0:
-                        xa, ya = ax - middle[k, 0], ay - middle[k, 1]
-                        xb, yb = bx - middle[k, 0], by - middle[k, 1]
-                        xc, yc = cx - middle[k, 0], cy - middle[k, 1]
-                        near_here = _inverse_depth(xa, ya, xb, yb, xc, yc, ia, ib, ic)
-                        if near_here > inverse[k, 0]:
-                            inverse[k, 0], hit[k] = near_here, f
-                        if alone[k]:
-                            step = 2.0 * OUTSIDE / math.hypot(normal[k, 0], normal[k, 1])
-                            ox, oy = step * normal[k, 0], step * normal[k, 1]
-                            near_here = _inverse_depth(xa + ox, ya + oy, xb + ox, yb + oy, xc + ox, yc + oy, ia, ib, ic)
-                            if near_here > inverse[k, 1]:
-                                inverse[k, 1], inner[k] = near_here, f
-                        k = link[k]
+            area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+            if area < 0.0:
+                b, c, bx, by, cx, cy = c, b, cx, cy, bx, by
+            over = 1.0 / abs(area)
+            given = ax, ay, bx, by, cx, cy, points[a, 2] * over, points[b, 2] * over, points[c, 2] * over
+            for k in range(row_end[y_first - 1] if y_first > 0 else 0, row_end[y_last], LANES):
+                nearer_points(across, down, nearest, winner, k, given, np.int32(f))
+        for k in range(count):
+            inverse[number[k] // pieces, number[k] % pieces] = nearest[k]
+            hit[number[k] // pieces, number[k] % pieces] = winner[k]
+        first = last
 
 
 @kernel
 def border_fragments(screen, faces, edges, piece_image, piece_edge, pixel, along, middle, share, owner, inverse, hit,
-                     inner, image, where, face, barycentric, weight, source):  # type: ignore[no-untyped-def]  # fmt: skip
+                     image, where, face, barycentric, weight, source):  # type: ignore[no-untyped-def]  # fmt: skip
     """Fill the fragments (<= 2 S,) of the pieces that nothing hides, and the piece of each: source (<= 2 S,).
 
     source is s for what a piece s adds and -1 - s for what it takes away. Returns the number of fragments.
     """
     k = 0
     for s in range(piece_image.shape[0]):
-        n, e, g = piece_image[s], piece_edge[s], hit[s]
+        n, e, g = piece_image[s], piece_edge[s], hit[0, s]
         m = n if faces.shape[0] > 1 else 0
         f = owner[n, e]
-        if inner[s] >= 0 and inner[s] != f:
+        if hit[1, s] >= 0 and hit[1, s] != f:
             continue
         if g >= 0:
-            gap = (middle[s, 2] / inverse[s, 0] - 1.0) / SAME_DEPTH
+            gap = (middle[s, 2] / inverse[0, s] - 1.0) / SAME_DEPTH
             if gap < -1.0 or (gap <= 1.0 and g < f):
                 continue
         image[k], where[k], face[k], weight[k], source[k] = n, pixel[s], f, share[s], s

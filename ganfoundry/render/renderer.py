@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -120,19 +121,20 @@ def render(
 
 
 def _draw_fast(scene: _Scene, size: int, silhouette: Silhouette, reach: float) -> Rendering:
-    surface = fast.surface(scene.points, scene.topology, size, silhouette, reach)
-    mask, attributes, image = fast.shade(
-        surface.fragments,
-        len(scene.points),
+    seen = fast.draw(
+        scene.points,
+        scene.topology,
         size,
+        silhouette,
+        reach,
         attributes=scene.attributes,
         uv=scene.uv,
         texture=scene.texture,
         wrap=scene.wrap,
     )
-    if surface.halo is not None:
-        mask = mask + surface.halo
-    return Rendering(mask, image, attributes, surface.depth, surface.face, surface.fragments)
+    image = None if scene.texture is None else seen.image
+    attributes = None if scene.attributes is None else seen.attributes
+    return Rendering(seen.mask, image, attributes, seen.depth, seen.face, seen.fragments)
 
 
 def _draw_reference(scene: _Scene, size: int, silhouette: Silhouette, reach: float, backend: Backend) -> Rendering:
@@ -193,7 +195,7 @@ def _prepare(
     if len(vertices) != len(cameras) and 1 not in (len(vertices), len(cameras)):
         raise InputError(f"{len(vertices)} meshes do not fit {len(cameras)} cameras; give one for each, or one for all")
     points = fast.project(vertices, cameras, size) if fast_cpu else cameras.project(vertices, size)
-    if not bool(torch.isfinite(points).all()):
+    if not _finite(points):
         raise InputError(
             "vertices or cameras hold numbers that are not finite; the step before made them so (too large?)"
         )
@@ -213,7 +215,7 @@ def _prepare(
     if texture is not None and uv is not None:
         given["texture"] = texture = _batched("texture", texture, 4, "(N, C, H, W) or (C, H, W)")
         given["uv"] = uv = _batched("uv", uv, 3, "(N, T, 2) or (T, 2)", last=2)
-        if not bool(torch.isfinite(uv).all()):
+        if not _finite(uv):
             raise InputError("uv holds numbers that are not finite; the step before made them so")
         pair_uv = uv, topology.faces if uv_faces is None else _check_uv_faces(uv_faces, topology, uv.shape[1])
         if uv_faces is None and uv.shape[1] != vertices.shape[1]:
@@ -222,6 +224,12 @@ def _prepare(
         if len(values) not in (1, n):
             raise InputError(f"{name} come for {len(values)} images, vertices and cameras for {n}; make them fit")
     return _Scene(points, topology, pair_attributes, pair_uv, texture, wrap_u)
+
+
+def _finite(values: Tensor) -> bool:
+    # The sum tells at once, unless it overflows.
+    values = values.detach()
+    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
 
 
 def _batched(name: str, values: Tensor, ndim: int, wanted: str, last: int | None = None) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from ganfoundry.errors import InputError
 from ganfoundry.render import Camera
-from ganfoundry.render.cameras import Cameras
+from ganfoundry.render.cameras import Cameras, _Orbit, _orbit
 
 
 def some() -> list[Camera]:
@@ -59,3 +59,29 @@ def test_gradients_reach_every_parameter():
 def test_no_cameras_are_named():
     with pytest.raises(InputError, match="at least one"):
         Cameras.from_cameras([])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_kernel_has_the_values_and_gradients_of_the_reference(shared):
+    random = torch.Generator().manual_seed(0)
+    n = 1 if shared else 4
+    inputs = [
+        (360.0 * torch.rand(4, generator=random, dtype=torch.float64)),
+        (120.0 * torch.rand(n, generator=random, dtype=torch.float64) - 60.0),
+        (3.0 + torch.rand(n, generator=random, dtype=torch.float64)),
+        (30.0 + torch.rand(n, generator=random, dtype=torch.float64)),
+        torch.randn(n, 3, generator=random, dtype=torch.float64),
+    ]
+    inputs = [x.requires_grad_() for x in inputs]
+    weights = [torch.randn(4, *rest, generator=random, dtype=torch.float64) for rest in ((3, 3), (3,), ())]
+    results = []
+    for function in (_orbit, _Orbit.apply):
+        found = function(*inputs)
+        loss = sum((w * x).sum() for w, x in zip(weights, found, strict=True))
+        results.append((found, torch.autograd.grad(loss, inputs)))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=1e-12)
+
+
+def test_numbers_of_cameras_that_do_not_fit_are_named():
+    with pytest.raises(InputError, match="come for 3, 2, 1, 1, 1 cameras"):
+        Cameras.from_angles(torch.zeros(3), torch.zeros(2), 4.0)
