@@ -2,7 +2,9 @@
 
 GANverse3D: a generator shows objects from fixed viewpoint codes, and a differentiable renderer turns those pictures
 into meshes. Needs a multi-view set with its filter's masks; with label-views' labels the meshes have parts and
-keypoints too. No 3D data: of the cameras only the codes' azimuth bins are known, the rest is learnt.
+keypoints too, and sharper outlines. No 3D data: of the cameras only the codes' azimuth bins are known, the rest is
+learnt. --cameras self does without bins: it puts the codes in order by what they show (needs part labels to tell front
+from back, and still errs there for some), --cameras annotator asks the pose network of the generator's world.
 
 --preset paper trains with the published losses and schedule; the default has ours. Look at sheet.png: a row is one
 object that was held out: input; drawn from its camera; normals; parts; then other views of it, true and drawn.
@@ -10,7 +12,7 @@ object that was held out: input; drawn from its camera; normals; parts; then oth
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from ganfoundry.shape.networks import NetworkConfig
 
 CHECKPOINT_STEPS = 250
+POSE_IMAGES = 12  # of each code, that the pose network looks at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,12 @@ class Config:
     views_each: int = param(2, "Views of each object a step.", min=1)
     learning_rate: float = param(5e-4, "Highest learning rate of the network.", min=0.0)
     camera_rate: float = param(3e-2, "Highest learning rate of the cameras.", min=0.0)
-    fixed_cameras: bool = param(False, "Keep the cameras at the middle of their azimuth bins.")
+    cameras: str = param(
+        "bins",
+        "Where the codes' azimuths start: their bins, a pose network's, or an order found in the pictures.",
+        choices=("bins", "annotator", "self"),
+    )
+    fixed_cameras: bool = param(False, "Keep the cameras where they start.")
     laplacian: float | None = param(None, "Weight of the Laplacian; larger: smoother meshes.", min=0.0)
     flatness: float | None = param(None, "Weight of the angles between faces; larger: flatter.", min=0.0)
     perceptual: float | None = param(None, "Weight of the discriminator's features; 0: none.", min=0.0)
@@ -111,7 +119,9 @@ def run(
         )
     learnt, held_out = _data(source)
     judged = held_out if len(held_out) else learnt
-    figures = {name: round(value, 4) for name, value in evaluate_views(trainer.network, trainer.table, judged).items()}
+    figures = _camera_errors(source, trainer) | {
+        name: round(value, 4) for name, value in evaluate_views(trainer.network, trainer.table, judged).items()
+    }
     counts = {"images": len(learnt), "held_out_images": len(held_out)}
     provenance = {"generator_sha256": gan.generator_sha256, "view_set": view_set.fingerprint}
     save_model(out.path, trainer, _palette(labels, len(learnt.part_names)), {"figures": figures | counts, **provenance})
@@ -125,12 +135,59 @@ def run(
 @lru_cache(maxsize=1)
 def _data(source: Source) -> "tuple[MultiView, MultiView]":
     """Views to learn from, and those of the objects that are held out."""
+    import numpy as np
+
     from ganfoundry.shape.multiview_loading import load_multiview
     from ganfoundry.views import ViewCodeSet
 
     codes = ViewCodeSet.load(source.views)
     data = load_multiview(source.view_set, source.filtered_views, codes, source.view_labels)
-    return data.take(data.usable()).split(source.config.held_out, source.config.seed)
+    data = data.take(data.usable())
+    starts = _starts(source, data)
+    if starts is not None:
+        data = replace(data, azimuths=tuple(float(a) for a in np.nan_to_num(starts)))  # NaN: a code without images
+    return data.split(source.config.held_out, source.config.seed)
+
+
+def _starts(source: Source, data: "MultiView") -> "NDArray[np.float64] | None":
+    """Azimuths of the codes to start from, if not their bins."""
+    from ganfoundry.shape.starting_cameras import order_codes
+
+    if source.config.cameras == "self":
+        return order_codes(data).azimuths
+    return _pose_azimuths(source, data) if source.config.cameras == "annotator" else None
+
+
+def _pose_azimuths(source: Source, data: "MultiView") -> "NDArray[np.float64]":
+    """Azimuths of the codes by the pose network of the generator's world."""
+    import numpy as np
+
+    from ganfoundry import weights
+    from ganfoundry.gan.checkpoints import load_gan
+    from ganfoundry.shape.starting_cameras import code_azimuths
+    from ganfoundry.worlds.annotator import Annotator
+
+    network = Annotator.load(weights.network_of(load_gan(source.gan).world, "annotator", "choose other --cameras"))
+    rows = np.concatenate([np.flatnonzero(data.codes == code)[:POSE_IMAGES] for code in np.unique(data.codes)])
+    return code_azimuths(data.codes[rows], network.annotate(data.images[rows]).azimuth, len(data.azimuths))
+
+
+def _camera_errors(source: Source, trainer: "InverseTrainer") -> dict[str, float]:
+    """Median azimuth errors of the camera table, now and at its start, by the pose network, if the world has one."""
+    import numpy as np
+    import torch
+
+    from ganfoundry.errors import InputError
+    from ganfoundry.shape.starting_cameras import azimuth_errors
+
+    learnt, _ = _data(source)
+    try:
+        reference = _pose_azimuths(source, learnt)
+    except InputError:
+        return {}
+    now = trainer.table.parameters_of(torch.arange(len(learnt.azimuths)))[:, 0].detach().double().numpy()
+    errors = {"camera_table_error": now, "camera_start_error": np.array(learnt.azimuths)}
+    return {name: round(float(np.median(azimuth_errors(a, reference))), 2) for name, a in errors.items()}
 
 
 def make_trainer(source: Source, group: "Group") -> "InverseTrainer":
@@ -234,9 +291,18 @@ def _report(out: Writer[Any]) -> None:
     (out.path / "report.html").write_text(page, encoding="utf-8")
 
 
+def shipped_annotators(config: Config) -> dict[str, str]:
+    """Digests of the pose networks, one of which the cameras start from if they are asked to."""
+    from ganfoundry import weights
+
+    return weights.digests_of("annotator") if config.cameras == "annotator" else {}
+
+
 command = stage_command(
     "train-inverse-graphics",
     Config,
     run,
-    example="python cli.py train-inverse-graphics --run demo --steps 12000",
+    version=2,
+    depends=shipped_annotators,
+    example="python cli.py train-inverse-graphics --run demo --processes 2",
 )

@@ -36,7 +36,9 @@ class ObjectiveConfig:
     Attributes
     ----------
     iou, colour, laplacian, flatness, movement, perceptual
-        GANverse3D's L_IOU, L_col, L_lap, L_flatten, L_mov and L_percept; the defaults of the first four are published.
+        GANverse3D's L_IOU, L_col, L_lap, L_flatten, L_mov and L_percept. Ours are as published but for movement and
+        colour: what the input shows is copied onto the mesh where the mesh is now, so colours hold it there, and with
+        the published 20 their gradient on the vertices is larger than the silhouette's.
     parts, keypoints
         Cross-entropy of part labels and squared distance of keypoints (image sides); no weight was published.
     keypoint_outlier : float
@@ -58,7 +60,7 @@ class ObjectiveConfig:
     """
 
     iou: float = 3.0
-    colour: float = 20.0
+    colour: float = 2.0
     laplacian: float = 5.0
     flatness: float = 5.0
     movement: float = 0.25
@@ -79,6 +81,7 @@ class ObjectiveConfig:
     def paper(cls, **changes: Any) -> Self:
         """Published: IoU 3, colour 20, Laplacian 5, flatten 5, movement 2.5, perceptual 0.5 after 3,000 steps."""
         published: dict[str, Any] = {
+            "colour": 20.0,
             "movement": 2.5,
             "keypoint_outlier": 0.0,
             "pull": 0.0,
