@@ -2,7 +2,7 @@
 
 Renders for training, and those for testing, come from roots of their own, so no image of a test is in any training,
 the generator's included. Folders hold parts of some rows, each written whole or not at all: an interrupted run goes on.
-The interpreters label in bfloat16, which is faster by half and changes next to nothing (`benchmarks.synthesis`).
+The interpreters of all rows label in bfloat16: faster, and few pixels change.
 """
 
 import hashlib
@@ -186,16 +186,18 @@ class SetKey:
     preset, seed : of its interpreter
     labels : how many it has learnt from
     calibrated : whether cross-validation calibrates the keypoints' chance of being visible; the parts are the same
+    truncation : psi of the samples that it labels
     """
 
     preset: str
     labels: int
     seed: int
     calibrated: bool = True
+    truncation: float = TRUNCATION
 
     @property
     def folder(self) -> Path:
-        """Where it is cached."""
+        """Where its interpreter is cached."""
         # A changed preset, generator or calibration: another set.
         known = f"{get_preset(self.preset)!r} {generator().sha256} {FOLDS} {FOLD_MEMBERS} {self.calibrated} {VERSION}"
         digest = hashlib.sha256(known.encode()).hexdigest()[:10]
@@ -240,36 +242,39 @@ def _fitted(preset: Preset, table: FeatureTable, labels: LabelSet, calibrated: b
     return found.with_config(visibility=curve)
 
 
-def sample_part(rows: range) -> NDArray[np.uint8]:
+def sample_part(rows: range, truncation: float) -> NDArray[np.uint8]:
     """Generated images of some rows."""
 
     def make() -> Arrays:
-        return {"image": images_and_features(generator().generator.synthesis, _codes(rows), (), batch=32)[0]}
+        w = _codes(rows, truncation)
+        return {"image": images_and_features(generator().generator.synthesis, w, (), batch=32)[0]}
 
-    return cached(CACHE / f"samples-{SAMPLE_SEED}" / f"{rows.start:06d}-{rows.stop:06d}.npz", make)["image"]  # type: ignore[return-value]
+    folder = CACHE / f"samples-{SAMPLE_SEED}-psi{truncation}"
+    return cached(folder / f"{rows.start:06d}-{rows.stop:06d}.npz", make)["image"]  # type: ignore[return-value]
 
 
-def _codes(rows: range) -> torch.Tensor:
+def _codes(rows: range, truncation: float) -> torch.Tensor:
     seeds = [sample_integer(SAMPLE_SEED, CONTENT, row) for row in rows]
-    return content_codes(generator().generator, seeds, TRUNCATION)
+    return content_codes(generator().generator, seeds, truncation)
 
 
 def label_part(key: SetKey, rows: range) -> Arrays:
     """Labels, keypoints and scores that an interpreter gives to some rows."""
 
     def make() -> Arrays:
-        made = label_samples(generator().generator.synthesis, interpreter(key), _codes(rows), dtype=torch.bfloat16)
+        w = _codes(rows, key.truncation)
+        made = label_samples(generator().generator.synthesis, interpreter(key), w, dtype=torch.bfloat16)
         found: Arrays = {"label": made.label, "score": made.score}
         return found if made.keypoints is None else {**found, "keypoints": made.keypoints}
 
-    return cached(key.folder / f"{rows.start:06d}-{rows.stop:06d}.npz", make)
+    return cached(key.folder / f"psi{key.truncation}" / f"{rows.start:06d}-{rows.stop:06d}.npz", make)
 
 
 def labelled_set(key: SetKey, count: int, fraction: float) -> Examples:
     """The first `count` samples as an interpreter labels them, some of them dropped by the rule of its preset."""
     pieces = [label_part(key, rows) for rows in parts_of(count)]
     table = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    image = np.concatenate([sample_part(rows) for rows in parts_of(count)])
+    image = np.concatenate([sample_part(rows, key.truncation) for rows in parts_of(count)])
     rule = get_preset(key.preset).filter_rule if fraction > 0 else "most-uncertain"
     kept = select(table["score"], fraction=fraction, rule=rule).kept
     return Examples(image, table["label"], table.get("keypoints")).rows(kept)

@@ -106,8 +106,9 @@ def needs(job: Job) -> list[Task]:
             return found
         for part in data.parts_of(row.images_of(settings)):
             span = f"{part.start} to {part.stop}"
-            found.append(Task(f"images {span}", data.sample_part, (part,)))
-            found.append(Task(f"labels {span} of {key.folder.name}", data.label_part, (key, part), (name,)))
+            found.append(Task(f"images {span}, psi {key.truncation}", data.sample_part, (part, key.truncation)))
+            of = f"of {key.folder.name}, psi {key.truncation}"
+            found.append(Task(f"labels {span} {of}", data.label_part, (key, part), (name,)))
     else:
         more = row.method in ("mean-teacher", "self-trained")
         found += _render_tasks("renders", data.POOL_SEED, rows.UNLABELLED if more else rows.POOL)

@@ -65,6 +65,7 @@ class Row:
     preset : of the interpreter ("gan")
     images : generated samples; 0: all of the settings ("gan")
     fraction : of them that the filter is asked to drop ("gan")
+    truncation : psi of them ("gan")
     keypoints : whether keypoints are trained as well
     target : whether the targets of the summary need it: such rows are run first
     """
@@ -77,12 +78,13 @@ class Row:
     preset: str = "ours"
     images: int = 0
     fraction: float = 0.1
+    truncation: float = data.TRUNCATION
     keypoints: bool = True
     target: bool = False
 
     def set_key(self, seed: int) -> SetKey:
         """The labelled set that it trains on ("gan")."""
-        return SetKey(self.preset, self.labels, seed, calibrated=self.labels == LABELS)
+        return SetKey(self.preset, self.labels, seed, calibrated=self.labels == LABELS, truncation=self.truncation)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -113,6 +115,7 @@ ROWS = {
         Row(
             "unfiltered_3000", "the same without the filter", seeds=5, images=FILTER_IMAGES, fraction=0, keypoints=False
         ),
+        Row("untruncated_3000", "ours, 3,000 images at psi 1", images=FILTER_IMAGES, truncation=1.0, keypoints=False),
         Row("images_1000", "ours, 1,000 images", images=CURVE_IMAGES, keypoints=False),
         *(
             Row(

@@ -44,6 +44,7 @@ have the same number of images. 32 labels: the 16 and 16 more samples labelled b
 AUROC: chance that an unseen sample of the generator with a bad label scores as more uncertain than one with a good
 label; bad is the worst tenth by the share of wrong object pixels (as many as the filter drops), or the worse half.
 The truth is what the labeller of the 16, a network, says of it where it does not contradict itself.
+Samples have truncation psi 0.7 unless the row says otherwise.
 The filter drops the most uncertain tenth; with and without it, at 3,000 images, every seed has the same interpreter.
 """
 

@@ -78,6 +78,9 @@ def test_jobs_wait_for_what_they_read_and_share_it(monkeypatch):
     labels = [task for name, task in first.items() if name.startswith("labels")]
     assert [task.arguments[1] for task in labels] == [range(10), range(10, 20)]
     assert all(first[name].function is data.interpreter for task in labels for name in task.needs)
+    (job,) = jobs.jobs_of(["untruncated_3000"], 1, SMALL)
+    other = {task.name for task in jobs.needs(job)} - set(first)
+    assert len(other) == 4, "other images and labels, the same interpreter"
     assert {task.function for task in first.values()} == {
         data.interpreter, data.sample_part, data.label_part, data.render_part, data.outer
     }  # fmt: skip
