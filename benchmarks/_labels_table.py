@@ -33,13 +33,14 @@ of the longer side of the object's box. "outer": thirteen cars made by others, f
 included), the wheels and lamps that can be told from their materials. Mean and standard deviation over seeds.
 Differences and quotients are means over the seeds that both rows have.
 
-Every training has the same network, steps, batch, schedule, augmentation and weighting of classes (by their own
-frequencies in what it trains on); the last weights are measured, on the same images in every row, and nothing is chosen
-by the test images. The renders of the rows without a generator have exact labels, and each seed draws other ones (all
-1,600 are the same); those of the 16 generated samples, the same for every seed, were proposed by a network, as a
-person's would be drawn by hand. So the labels favour the baselines. Transfer learning starts from a pretrained backbone
-and trains it at a tenth (self-trained: three tenths) of the rate. The curve over labels and the row of 1,000 images
-have the same number of images. 32 labels: the 16 and 16 more samples labelled by the network that proposed the others.
+Every training has the same network (but for the pretrained backbone of the ImageNet row), steps, batch, schedule,
+augmentation and weighting of classes (by their own frequencies in what it trains on); self-trained features take as
+many steps before. The last weights are measured, on the same images in every row, and nothing is chosen by the test
+images. The renders of the rows without a generator have exact labels, and each seed draws other ones (all 1,600 are the
+same); those of the 16 generated samples, the same for every seed, were proposed by a network that was trained on other
+renders, and looked at by a person. Transfer learning starts from a pretrained backbone and trains it at a tenth
+(self-trained: three tenths) of the rate. The curve over labels and the row of 1,000 images have the same number of
+images. 32 labels: the 16 and 16 more samples labelled by the network that proposed the others.
 
 AUROC: chance that an unseen sample of the generator with a bad label scores as more uncertain than one with a good
 label; bad is the worst tenth by the share of wrong object pixels (as many as the filter drops), or the worse half.
