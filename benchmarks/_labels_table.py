@@ -38,7 +38,7 @@ augmentation and weighting of classes (by their own frequencies in what it train
 many steps before. The last weights are measured, on the same images in every row, and nothing is chosen by the test
 images. The renders of the rows without a generator have exact labels, and each seed draws other ones (all 1,600 are the
 same); those of the 16 generated samples, the same for every seed, were proposed by a network that was trained on other
-renders, and looked at by a person. Transfer learning starts from a pretrained backbone and trains it at a tenth
+renders, and looked at. Transfer learning starts from a pretrained backbone and trains it at a tenth
 (self-trained: three tenths) of the rate. The curve over labels and the row of 1,000 images have the same number of
 images. 32 labels: the 16 and 16 more samples labelled by the network that proposed the others.
 
