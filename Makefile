@@ -51,7 +51,7 @@ test-browser: install ## Run the tests of the annotation pages in a headless Chr
 
 bench: install ## Run the benchmarks that take minutes: tables, and one JSON line each
 	@set -e; for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); \
-	    case $$name in labels|selection|fuzz_pickles|train_choices) continue;; esac; echo "== $$name"; \
+	    case $$name in labels|selection|fuzz_pickles|train_choices|inverse_graphics) continue;; esac; echo "== $$name"; \
 	    $(RUN) -m benchmarks.$$name; done
 
 clean: ## Remove caches (not .venv, not outputs)

@@ -178,7 +178,7 @@ def summary(table: Mapping[str, Any]) -> dict[str, Any]:
 
     names = [*VIEWS, *SOLIDS]
     found = {name: mean("default", name) for name in [*names, *(f"outer_{name}" for name in SOLIDS)]}
-    for row in ("mean_shape", "mean_volume", "nearest", "renders", "paper", "single_view", "fixed_cameras"):
+    for row in [name for name in ROWS if name not in ("default", "truth")]:
         found[f"iou3d_{row}"] = mean(row, "iou3d")
     means = [value for row in ("mean_shape", "mean_volume") if np.isfinite(value := mean(row, "iou3d"))]
     found["iou3d_over_mean_shape"] = mean("default", "iou3d") - max(means, default=float("nan"))
