@@ -69,8 +69,9 @@ def over_seeds(
         return figures | {"error": error}
     for name in COLUMNS:
         values = [one[name] for one in found]
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-        figures |= {name: round(float(np.mean(values)), 4), f"{name}_spread": round(spread, 4)}
+        figures[name] = round(float(np.mean(values)), 4)
+        if len(values) > 1:
+            figures[f"{name}_spread"] = round(float(np.std(values, ddof=1)), 4)
     return figures
 
 
@@ -92,7 +93,10 @@ def main() -> None:
         for shapes, label in ((0, "any"), (3, "shapes")):
             figures = table[f"{cut} {label}"] = over_seeds(loaded, networks, cut, shapes, options)
             cells = [
-                f"{figures[name]:.3f} ± {figures[name + '_spread']:.3f}".rjust(18)
+                (
+                    f"{figures[name]:.3f}"
+                    + (f" ± {figures[spread]:.3f}" if (spread := f"{name}_spread") in figures else "")
+                ).rjust(18)
                 for name in COLUMNS
                 if name in figures
             ]

@@ -27,3 +27,14 @@ def test_means_are_over_the_seeds_that_gave_codes(monkeypatch, capsys):
     assert (table["3 any"]["found"], table["3 any"]["hue_kept"], table["3 any"]["hue_kept_spread"]) == (3, 35.0, 1.0)
     assert table["3 shapes"]["found"] == 2
     assert table["3 shapes"]["flip_share_spread"] == pytest.approx(2**0.5, abs=1e-4)
+
+
+def test_one_seed_has_no_spread(monkeypatch, capsys):
+    monkeypatch.setattr(view_cuts, "measure", lambda *_: dict.fromkeys(view_cuts.COLUMNS, 1.5))
+    monkeypatch.setattr(sys, "argv", ["view_cuts", "--cuts", "3", "--seeds", "1"])
+    view_cuts.main()
+    printed = capsys.readouterr().out
+    assert "±" not in printed
+    table = json.loads(printed.splitlines()[-1], parse_constant=pytest.fail)  # NaN is no JSON
+    assert table["3 any"]["hue_kept"] == 1.5
+    assert "hue_kept_spread" not in table["3 any"]
