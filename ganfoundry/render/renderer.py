@@ -244,4 +244,4 @@ def _check_uv_faces(uv_faces: Tensor, topology: Topology, rows: int) -> Tensor:
         raise InputError(f"uv_faces {tuple(uv_faces.shape)} are not one row a face {tuple(topology.faces.shape[1:])}")
     if uv_faces.numel() and (int(uv_faces.min()) < 0 or int(uv_faces.max()) >= rows):
         raise InputError(f"uv_faces name a row outside 0..{rows - 1}; check them against uv")
-    return uv_faces[None].to(torch.int32)
+    return uv_faces[None].to(topology.faces.device, torch.int32)

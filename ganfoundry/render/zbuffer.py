@@ -1,4 +1,8 @@
-"""Z-buffer rasteriser: for every pixel centre the nearest triangle, its barycentrics and its depth."""
+"""Z-buffer rasteriser of the worlds: for every pixel centre the nearest triangle, its barycentrics and its depth.
+
+The differentiable renderer has its own (`kernels.visible`): it takes centres on an edge with a tolerance and steps
+along rows, so it rounds differently; images of the worlds are the same to the byte as long as this one stays.
+"""
 
 from __future__ import annotations
 

@@ -244,6 +244,85 @@ def test_huge_tiny_and_crossing_meshes_are_drawn(silhouette):
     assert seen.mask.max().item() <= 1.0 + 1e-9
 
 
+@pytest.mark.parametrize("silhouette", MODES)
+def test_gradients_in_traps_are_finite_and_those_of_the_reference(silhouette):
+    vertices, topology = ball(1)
+    pair = torch.cat([vertices, 0.8 * vertices + torch.tensor([0.7, 0.1, 0.0], dtype=DOUBLE)])
+    crossing = Topology.of(torch.cat([topology.faces[0], topology.faces[0] + len(vertices)]), len(pair))
+    wall, corners = quad(0.0, 1e9)
+    cases = {
+        "the camera is inside": (vertices, topology, 0.7),
+        "within a pixel": (1e-3 * vertices, topology, 4.0),
+        "through each other": (pair, crossing, 4.0),
+        "beyond the image": (wall, Topology.of(corners, 4), 4.0),
+        "almost flat": (vertices * torch.tensor([1.0, 1e-9, 1.0], dtype=DOUBLE), topology, 4.0),
+    }
+    weights = torch.rand(3, 15, 15, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    for name, (points, mesh, distance) in cases.items():
+        found = []
+        for backend in ("numba", "torch"):
+            leaf = points.clone().requires_grad_()
+            cameras = Cameras.from_angles(torch.tensor([20.0], dtype=DOUBLE), 0.0, distance, 40.0)
+            seen = render(leaf, mesh, cameras, 15, attributes=leaf, silhouette=silhouette, backend=backend)
+            loss = (weights[0] * seen.mask).sum() + (weights[1] * seen.depth).sum() + (weights * seen.attributes).sum()
+            found.append((seen.mask.detach(), seen.depth.detach(), torch.autograd.grad(loss, leaf)[0]))
+            assert all(torch.isfinite(x).all() for x in found[-1]), name
+        # An almost flat mesh has faces so thin that it is up to rounding which of them a pixel shows.
+        for ours, true in () if name == "almost flat" else zip(*found, strict=True):
+            assert float((ours - true).norm()) <= 1e-6 * float(true.norm()) + 1e-9, name
+
+
+def test_a_mesh_within_a_pixel_grows_as_its_area_does():
+    vertices, topology = ball(2)
+    scale = torch.tensor(1e-3, dtype=DOUBLE, requires_grad=True)
+    cameras = Cameras.from_angles(torch.tensor([20.0], dtype=DOUBLE), 10.0, 4.0, 40.0)
+    area = render(scale * vertices, topology, cameras, 16).mask.sum()
+    area.backward()
+    assert float(scale.grad) == pytest.approx(2.0 * area.item() / 1e-3, rel=1e-2)
+
+
+def test_the_reference_depends_on_no_default_device():
+    # What does not say where it is made would be made without memory here, and could not be mixed with the rest.
+    vertices, topology = ball(1)
+    leaf, uv, texture = vertices.clone().requires_grad_(), vertices[:, :2] / 2 + 0.5, torch.rand(3, 4, 4, dtype=DOUBLE)
+    azimuth = torch.tensor([20.0], dtype=DOUBLE)
+    for silhouette in MODES:
+        with torch.device("meta"):
+            cameras = Cameras.from_angles(azimuth, 10.0, 4.0)
+            seen = render(
+                leaf, topology, cameras, 12, attributes=leaf, texture=texture, uv=uv, uv_faces=topology.faces[0],
+                silhouette=silhouette, backend="torch",
+            )  # fmt: skip
+        assert {x.device.type for x in (seen.mask, seen.image, seen.attributes, seen.depth, seen.face)} == {"cpu"}
+        assert torch.isfinite(torch.autograd.grad(seen.image.sum() + seen.mask.sum(), leaf)[0]).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("silhouette", MODES)
+def test_a_gpu_draws_what_a_cpu_draws(silhouette):
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    vertices, topology = two_balls()
+    found = []
+    for device in ("cpu", "cuda"):
+        leaf = vertices.to(device).requires_grad_()
+        cameras = Cameras.from_angles(torch.tensor([20.0, 110.0], dtype=DOUBLE, device=device), 10.0, 4.0, 40.0)
+        seen = render(leaf, topology, cameras, 24, attributes=leaf, silhouette=silhouette)
+        loss = seen.mask.square().sum() + seen.attributes.square().sum() + seen.depth.sum()
+        found.append([x.cpu() for x in (seen.mask, seen.depth, seen.face, torch.autograd.grad(loss, leaf)[0])])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-7, atol=1e-8)
+
+
+def test_backends_that_cannot_run_say_so():
+    vertices, topology = ball(1)
+    cameras = Cameras.from_angles(torch.zeros(1, dtype=DOUBLE), 0.0, 4.0)
+    with pytest.raises(InputError, match="run on a CPU and the vertices are on meta; choose backend torch"):
+        render(vertices.to("meta"), topology, cameras, 8, backend="numba")
+    if "pytorch3d" not in OTHERS:
+        with pytest.raises(InputError, match=r"pytorch3d is not installed; .* choose another backend"):
+            render(vertices, topology, cameras, 8, backend="pytorch3d")
+
+
 def test_bad_input_is_named():
     vertices, topology = ball(1)
     cameras = Cameras.from_angles(torch.zeros(1, dtype=DOUBLE), 0.0, 4.0)
@@ -251,6 +330,8 @@ def test_bad_input_is_named():
     broken[3, 1] = math.nan
     cases = [
         (dict(vertices=broken), "not finite"),
+        (dict(cameras=Cameras.from_angles(torch.tensor([math.nan], dtype=DOUBLE), 0.0, 4.0)), "not finite"),
+        (dict(texture=torch.zeros(3, 4, 4, dtype=DOUBLE), uv=broken[:, :2]), "uv holds numbers that are not finite"),
         (dict(vertices=vertices[:-1]), "do not fit"),
         (dict(vertices=vertices[:, :2]), "give \\(N, V, 3\\)"),
         (dict(faces=torch.tensor([[0, 1, 99]])), "outside 0"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks._render_gradients import gradient_errors
+from benchmarks._render_gradients import covered, gradient_errors
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.icosphere import icosphere
 from ganfoundry.render.renderer import render
@@ -12,12 +12,27 @@ from tests.ganfoundry.render.scenes import DOUBLE, ball
 
 
 def test_gradients_are_those_of_supersampled_pictures():
-    table = gradient_errors(48, 3)
-    for (kind, motion), (error, slope) in table.items():
+    table = gradient_errors(40, 2, ("colour", "label"))
+    for (kind, motion), found in table.items():
         if motion == "bump":
-            assert 0.6 < slope < 1.4, (kind, motion, slope)
+            assert 0.6 < found.slope < 1.4, (kind, motion, found)
         else:
-            assert error < {"mask": 0.1, "colour": 0.2, "label": 0.35}[kind], (kind, motion, error)
+            assert found.error < {"colour": 0.2, "label": 0.35}[kind], (kind, motion, found)
+
+
+def test_mask_gradients_are_those_of_areas():
+    table = gradient_errors(40, 2, ("mask",))
+    assert max(found.error for (_, motion), found in table.items() if motion != "bump") < 0.1
+    assert 0.8 < table["mask", "bump"].slope < 1.2
+
+
+def test_areas_of_a_triangle_are_its_area():
+    vertices = torch.tensor([[-0.9, -0.7, 0.0], [0.8, -0.5, 0.0], [0.1, 0.6, 0.0]], dtype=DOUBLE)
+    angles = (torch.tensor(x, dtype=DOUBLE) for x in (0.0, 0.0, 3.0, 40.0))
+    faces = Topology.of(torch.tensor([[0, 1, 2], [0, 2, 1]]), 3)
+    area = covered((vertices, *angles), faces, 20, 400)
+    seen = render(vertices, faces, Cameras.from_angles(torch.zeros(1, dtype=DOUBLE), 0.0, 3.0, 40.0), 20).mask
+    torch.testing.assert_close(area, seen, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("silhouette", ["edge", "soft", "margin"])
