@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ganfoundry.shape.multiview import MultiView
     from ganfoundry.shape.networks import NetworkConfig
 
-CHECKPOINT_STEPS = 250
+CHECKPOINT_STEPS = 500
 POSE_IMAGES = 12  # of each code, that the pose network looks at
 
 
@@ -39,7 +39,7 @@ class Config:
     """Options of train-inverse-graphics."""
 
     preset: Literal["default", "paper"] = param("default", "Losses and schedule: ours, or GANverse3D's.")
-    steps: int = param(12_000, "Training steps.", min=1)
+    steps: int = param(10_000, "Training steps.", min=1)
     objects: int = param(8, "Objects a step.", min=1)
     views_each: int = param(2, "Views of each object a step.", min=1)
     learning_rate: float = param(5e-4, "Highest learning rate of the network.", min=0.0)

@@ -62,7 +62,7 @@ class InverseTraining:
     objective : ObjectiveConfig
     """
 
-    steps: int = 12_000
+    steps: int = 10_000
     objects: int = 8
     views: int = 2
     learning_rate: float = 5e-4

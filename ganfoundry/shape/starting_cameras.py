@@ -81,8 +81,12 @@ def order_codes(data: MultiView) -> Ring:
 
 
 def mean_maps(data: MultiView, codes: NDArray[np.integer], side: int) -> Floats:
-    """What each code shows on average, (codes, side, side, channels): shares of parts, or mask, brightness, redness."""
-    block = data.size // side
+    """What each code shows on average, (codes, S, S, channels), S at most `side`: shares of parts, or mask and colours.
+
+    The parts are scaled to the same largest sum over a map.
+    """
+    block = -(-data.size // side)
+    side = data.size // block
     result = []
     for code in codes:
         rows = data.codes == code

@@ -45,7 +45,8 @@ def evaluate_views(
         iou2d_input, iou2d_novel: mean IoU of masks, seen from the code's camera. iou2d_guessed: on the input view from
         the camera that the network guesses. colour_input, colour_novel: mean absolute difference inside the overlap, a
         share of the range. part_miou: of part labels on novel views. pck5: share of certain keypoints within 5 % of
-        the image side on novel views. camera_error: median difference of guessed and table azimuth, degrees.
+        the image side of their labels on novel views: of labels that an interpreter guessed, mistakes included.
+        camera_error: median difference of guessed and table azimuth, degrees.
     """
     rows = data.draw(np.random.default_rng(seed), objects, 2)
     mesh = Mesh.of_level(network.config.level)

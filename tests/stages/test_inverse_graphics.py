@@ -135,6 +135,43 @@ def test_without_labels_there_are_meshes_but_no_parts(chain: Chain, tmp_path: Pa
     assert [row[0] for row in model.description["cameras"]] == [30.0 * k for k in range(12)]
 
 
+def test_cameras_start_where_the_pictures_say_without_bins(chain: Chain, tmp_path: Path) -> None:
+    model = InverseModel.load(chain.train(tmp_path / "out", chain.labels, cameras="self", fixed_cameras=True).path)
+    azimuths = np.array([row[0] for row in model.description["cameras"]])
+    assert np.isfinite(azimuths).all()
+    assert not np.allclose(azimuths, 30.0 * np.arange(VIEWS))
+
+
+def test_a_generator_of_no_world_has_no_pose_network(chain: Chain, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"names no world.*choose other --cameras"):
+        chain.train(tmp_path / "out", cameras="annotator")
+    figures = InverseModel.load(chain.train(tmp_path / "bins").path).description["figures"]
+    assert "camera_table_error" not in figures
+
+
+def test_the_camera_tables_error_is_the_pose_networks(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Start and end are measured after one turn; cameras that start there keep its azimuths."""
+    poses = np.linspace(0, 330, VIEWS) + 50 + 4 * (np.arange(VIEWS) % 2)
+    monkeypatch.setattr(train_inverse_graphics, "_pose_azimuths", lambda source, data: poses)
+    options = {"fixed_cameras": True, "steps": 1}
+    bins = InverseModel.load(chain.train(tmp_path / "bins", **options).path).description["figures"]
+    assert bins["camera_table_error"] == bins["camera_start_error"] == pytest.approx(2, abs=2)
+    asked = InverseModel.load(chain.train(tmp_path / "asked", cameras="annotator", **options).path).description
+    assert [row[0] for row in asked["cameras"]] == pytest.approx(poses.tolist())
+    assert asked["figures"]["camera_table_error"] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_write_a_network_too(chain: Chain, tmp_path: Path) -> None:
+    out = chain.train(tmp_path / "out", chain.labels, processes=2)
+    assert InverseModel.load(out.path).read(np.zeros((1, 16, 16, 3), np.uint8)).shape.vertices.shape == (1, 42, 3)
+    assert (out.path / "track" / "sheets" / "000003.jpg").exists()
+    with pytest.raises(InputError, match="2 objects a step cannot be shared evenly by 3 processes"):
+        chain.train(tmp_path / "three", chain.labels, processes=3)
+
+
 def test_the_same_seed_gives_the_same_bytes(chain: Chain, tmp_path: Path) -> None:
     first, second = (chain.train(tmp_path / name, chain.labels).path for name in "ab")
     assert (first / "network.safetensors").read_bytes() == (second / "network.safetensors").read_bytes()
