@@ -1,4 +1,4 @@
-"""Data of the inverse-graphics benchmark: generated views, and renders with true meshes; what is made is cached.
+"""Renders with true meshes for the inverse-graphics benchmark; what is made is cached.
 
 Three sets of renders. The pool (training): some cars, each from the same cameras; the upper bound learns from it, the
 nearest neighbour is looked up in it, and the similarity between a network's frame and the world's is found on it. The
@@ -17,22 +17,18 @@ from numpy.typing import NDArray
 
 from benchmarks._labels_foreign import ForeignCar, installed, load_cars, render_car
 from ganfoundry.data.seeds import EVALUATION, WORLD, sample_integer, sample_rng
-from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.gan.train_data import write_atomically
 from ganfoundry.render.camera import Camera
 from ganfoundry.shape.multiview import MultiView
-from ganfoundry.shape.multiview_loading import load_multiview
 from ganfoundry.shape.surface_error import SurfacePoints, diagonal_of, outer_surface
 from ganfoundry.shape.voxels import solid_voxels
-from ganfoundry.views.codes import ViewCodeSet
 from ganfoundry.worlds.base import Sample
 from ganfoundry.worlds.car import Car, build_car
 from ganfoundry.worlds.cars import CarWorld
 from ganfoundry.worlds.look import sample_camera
 
 GAN, LEVEL, OUTER_LEVEL = "cars-64", "parts12", "parts5"
-CODES = Path("annotations/cars/views")
 CACHE = Path("outputs/cache/inverse")
 POOL_SEED, TEST_SEED = sample_integer(0, EVALUATION, 3), sample_integer(0, EVALUATION, 4)
 SIZE = 64
@@ -174,47 +170,6 @@ def cached(path: Path, make: Callable[[], Arrays]) -> Arrays:
 def blocks(count: int, size: int) -> list[range]:
     """Rows of parts of some size."""
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
-
-
-# ---------------------------------------------------------------- generated views
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Folders of a multi-view set, its filter's result and its labels."""
-
-    views: Path
-    filtered: Path
-    labels: Path
-
-    @classmethod
-    def find(cls, runs: Sequence[Path]) -> Self:
-        """The first of each kind in some run folders.
-
-        Raises
-        ------
-        InputError
-            If one is missing.
-        """
-        found = []
-        for stage in ("generate-views", "filter-views", "label-views"):
-            places = [run / stage for run in runs if (run / stage / "run.json").exists()]
-            if not places:
-                searched = ", ".join(map(str, runs))
-                raise InputError(
-                    f"{searched} holds no {stage}; run `make demo` and `python cli.py label-views --run demo "
-                    f"--views {CODES}`, or name other runs with --runs"
-                )
-            found.append(places[0])
-        return cls(*found)
-
-
-def generated(sources: Sources, *, everything: bool = False) -> MultiView:
-    """The labelled multi-view set; `everything`: what the filter dropped, too."""
-    data = load_multiview(
-        sources.views, sources.filtered, ViewCodeSet.load(CODES), sources.labels, everything=everything
-    )
-    return data.take(data.usable())
 
 
 @lru_cache(maxsize=1)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _inverse_data as data
-from benchmarks._inverse_data import Sources
 from benchmarks._inverse_rows import ROWS, Settings, described, measure, train_row
+from benchmarks._inverse_views import Sources
 from benchmarks._jobs import Call, read_result, run_rounds, write_result
 from ganfoundry.errors import InputError
 from ganfoundry.shape.inverse_model import TABLE, WEIGHTS, InverseModel

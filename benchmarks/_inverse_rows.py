@@ -11,7 +11,8 @@ import torch
 
 from benchmarks import _inverse_data as data
 from benchmarks import _inverse_score as judge
-from benchmarks._inverse_data import Sources, Unseen
+from benchmarks._inverse_data import Unseen
+from benchmarks._inverse_views import CODES, Sources, generated
 from ganfoundry.errors import InputError
 from ganfoundry.shape.camera_table import CameraTable
 from ganfoundry.shape.inverse_graphics import ObjectiveConfig
@@ -109,7 +110,7 @@ def learnt_views(row: Row, sources: Sources, settings: Settings) -> MultiView:
     """What a row learns from, held-out objects included."""
     if row.views == "renders":
         return data.pool_views(settings.cars, settings.views)
-    return data.generated(sources, everything=row.views == "unfiltered")
+    return generated(sources, everything=row.views == "unfiltered")
 
 
 def network_config(row: Row, views: MultiView, settings: Settings) -> NetworkConfig:
@@ -188,7 +189,7 @@ def measure(row: Row, seed: int, settings: Settings, sources: Sources, model: In
 
 def camera_table_errors(table: CameraTable, learnt: MultiView) -> dict[str, float]:
     """Median errors of the table against the pose network, degrees, over the codes that there are images of."""
-    codes = ViewCodeSet.load(data.CODES).codes
+    codes = ViewCodeSet.load(CODES).codes
     rows = sorted(set(learnt.codes.tolist()))
     elevations = table.parameters_of(torch.tensor(rows))[:, 1].detach().numpy()
     return {

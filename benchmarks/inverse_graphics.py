@@ -19,11 +19,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks._inverse_data import Sources
 from benchmarks._inverse_jobs import SEEDS, Job, jobs_of, renders, run_jobs
 from benchmarks._inverse_picture import draw_sheet
 from benchmarks._inverse_rows import ROWS, Settings
 from benchmarks._inverse_table import collect, load, markdown, save, summary
+from benchmarks._inverse_views import Sources
 from benchmarks._jobs import run_rounds
 from benchmarks._labels_foreign import installed
 from ganfoundry.errors import InputError

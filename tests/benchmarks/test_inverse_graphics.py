@@ -15,7 +15,7 @@ from benchmarks import _inverse_jobs as jobs
 from benchmarks import _inverse_rows as rows
 from benchmarks import _inverse_table as table
 from benchmarks import inverse_graphics
-from benchmarks._inverse_data import Sources
+from benchmarks._inverse_views import Sources
 from ganfoundry.data.seeds import WORLD, sample_integer
 from ganfoundry.errors import InputError
 from ganfoundry.render.cameras import Cameras
@@ -199,7 +199,7 @@ def test_the_whole_of_it_at_toy_sizes(sources, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(rows, "VIEWS_DRAWN", 4)
     monkeypatch.setattr(rows, "HELD_OUT", 0.25)
     monkeypatch.setattr(data, "POINTS", 500)
-    monkeypatch.setattr(data, "generated", lambda sources, everything: data.pool_views(4, 4))
+    monkeypatch.setattr(rows, "generated", lambda sources, everything: data.pool_views(4, 4))
     names = ["default", "mean_shape", "nearest", "mean_volume", "renders", "truth"]
     run = ["--rows", *names, "--seeds", "1", "--jobs", "1", "--runs", str(tmp_path / "run"), "--quick"]
     inverse_graphics.main([*run, "--picture", str(tmp_path / "sheet.png")])
