@@ -1,6 +1,7 @@
 """Where should view and content part? Viewpoint codes searched anew for every cut, with and without shapes.
 
     python -m benchmarks.view_cuts [--gan cars-64] [--cuts 2,3,4,5] [--seeds 3] [--candidates 800] [--contents 24]
+                                   [--jobs 2]
 
 The w vectors 0 .. cut - 1 take the view, the others the content. "shapes": codes chosen body type by body type, an
 object keeps to one (annotate-views --shapes). One row each: how well a code holds the azimuth, and how much of an
@@ -11,7 +12,10 @@ The last line is one JSON object.
 
 import argparse
 import json
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -53,17 +57,29 @@ def measure(
     return view_control(loaded, code_set, annotator, options.contents, 0.7, seed + FAR)[0]
 
 
+def attempt(arguments: tuple[Any, ...]) -> dict[str, float] | str:
+    """What `measure` gives for these arguments, or why it gives nothing."""
+    _, _, cut, shapes, seed, _ = arguments
+    print(f"cut {cut}, {shapes or 'any'} shapes, seed {seed} ...", file=sys.stderr, flush=True)
+    try:
+        return measure(*arguments)
+    except RunError as raised:
+        return str(raised)
+
+
 def over_seeds(
     loaded: LoadedGan, networks: Networks, cut: int, shapes: int, options: argparse.Namespace
 ) -> dict[str, float | str]:
     """Mean and standard deviation of every column over seeds; "error" where no seed gave codes."""
-    found, error = [], ""
-    for seed in range(options.seed, options.seed + options.seeds):
-        print(f"cut {cut}, {shapes or 'any'} shapes, seed {seed} ...", file=sys.stderr, flush=True)
-        try:
-            found.append(measure(loaded, networks, cut, shapes, seed, options))
-        except RunError as raised:
-            error = str(raised)
+    seeds = range(options.seed, options.seed + options.seeds)
+    attempts = [(loaded, networks, cut, shapes, seed, options) for seed in seeds]
+    if options.jobs == 1:
+        results = list(map(attempt, attempts))
+    else:
+        with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
+            results = list(pool.map(attempt, attempts))
+    found = [result for result in results if not isinstance(result, str)]
+    error = next((result for result in results if isinstance(result, str)), "")
     figures: dict[str, float | str] = {"found": len(found)}
     if not found:
         return figures | {"error": error}
@@ -84,6 +100,7 @@ def main() -> None:
     parser.add_argument("--contents", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0, help="the first")
     parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     options = parser.parse_args()
     loaded = load_gan(options.gan)
     networks = Networks.of(loaded, weights.network_of(loaded.world, "annotator", "measure a generator of a world"))
