@@ -160,8 +160,8 @@ def difference(
     step, size = coarser * (LINE_STEP if kind == "mask" else STEP), weights.shape[-1]
     sums = []
     for e in (step, -step):
-        vertices, *camera = motion(torch.tensor(e, dtype=torch.float64))
-        pose = (vertices[rows], *camera)
+        vertices, azimuth, elevation, distance, fov = motion(torch.tensor(e, dtype=torch.float64))
+        pose = vertices[rows], azimuth, elevation, distance, fov
         if kind == "mask":
             picture = covered(pose, faces, size, LINES // coarser)
         else:
@@ -195,7 +195,8 @@ def gradient_errors(
                 found.setdefault((kind, name), []).append((float(ours), fine, rough))
     table = {}
     for key, triples in found.items():
-        ours, true, rough = torch.tensor(triples, dtype=torch.float64).unbind(1)
-        error, own = ((x - true).norm() / true.norm() for x in (ours, rough))
-        table[key] = Comparison(float(error), float((ours * true).sum() / true.square().sum()), float(own))
+        columns = torch.tensor(triples, dtype=torch.float64)
+        true = columns[:, 1]
+        error, _, own_error = ((columns - true[:, None]).norm(dim=0) / true.norm()).tolist()
+        table[key] = Comparison(error, float((columns[:, 0] * true).sum() / true.square().sum()), own_error)
     return table

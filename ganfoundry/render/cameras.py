@@ -48,7 +48,8 @@ class Cameras:
 
     def to(self, dtype: torch.dtype) -> Cameras:
         """The same in another precision."""
-        return Cameras(*(x.to(dtype) for x in (self.rotation, self.position, self.focal, self.centre)))
+        values = self.rotation, self.position, self.focal, self.centre
+        return self if all(x.dtype == dtype for x in values) else Cameras(*(x.to(dtype) for x in values))
 
     @classmethod
     def from_angles(
