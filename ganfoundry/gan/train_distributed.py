@@ -152,7 +152,8 @@ def run_processes(
                 time.sleep(0.05)  # an ending process's sentinel is ready before its exit code is
                 if stop.is_set():
                     child_stop.set()
-                on_progress(progress.value)
+                if progress.value:  # 0: no process has said anything yet
+                    on_progress(progress.value)
                 _raise_failure(processes, messages)
             _raise_failure(processes, messages)
         finally:
