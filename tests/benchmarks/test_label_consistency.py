@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks import label_consistency
-from benchmarks._inverse_data import LEVEL, SCHEMA, Sources
+from benchmarks._inverse_data import LEVEL, SCHEMA
+from benchmarks._inverse_views import Sources
 from ganfoundry import weights
 from ganfoundry.errors import InputError
 from ganfoundry.metrics import class_iou

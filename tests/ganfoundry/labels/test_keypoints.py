@@ -145,7 +145,7 @@ def test_keypoints_are_learnt_beside_parts(tmp_path: Path, head: Head, heat: Hea
     assert again.config == interpreter.config
     loaded = again.predict(unseen).keypoints
     assert loaded is not None
-    assert torch.equal(loaded, found.keypoints)
+    torch.testing.assert_close(loaded, found.keypoints, rtol=0, atol=1e-4)  # weights lie otherwise in memory: rounding
 
 
 def test_images_of_no_weight_teach_nothing() -> None:
