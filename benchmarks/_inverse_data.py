@@ -5,7 +5,6 @@ nearest neighbour is looked up in it, and the similarity between a network's fra
 test: unseen cars, each from a camera of its own and from a second one. The outer test: cars made by others.
 """
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -15,10 +14,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks._jobs import cached
 from benchmarks._labels_foreign import ForeignCar, installed, load_cars, render_car
 from ganfoundry.data.seeds import EVALUATION, WORLD, sample_integer, sample_rng
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
-from ganfoundry.gan.train_data import write_atomically
 from ganfoundry.render.camera import Camera
 from ganfoundry.shape.multiview import MultiView
 from ganfoundry.shape.surface_error import SurfacePoints, diagonal_of, outer_surface
@@ -154,17 +153,6 @@ class Unseen:
     def level(self) -> str:
         """Of the part ids."""
         return self.solids[0].level
-
-
-def cached(path: Path, make: Callable[[], Arrays]) -> Arrays:
-    """Arrays of a file, made and written if it is not there."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = io.BytesIO()
-        np.savez(stream, **make())  # type: ignore[arg-type]
-        write_atomically(path, stream.getbuffer())
-    with np.load(path) as file:
-        return dict(file)
 
 
 def blocks(count: int, size: int) -> list[range]:

@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks import _inverse_data as data
 from benchmarks._inverse_rows import ROWS, Settings, described, measure, train_row
 from benchmarks._inverse_views import Sources
-from benchmarks._jobs import Call, read_result, run_rounds, write_result
+from benchmarks._jobs import read_result, write_result
+from benchmarks._schedule import Call, in_rounds, run_tasks
 from ganfoundry.errors import InputError
 from ganfoundry.shape.inverse_model import TABLE, WEIGHTS, InverseModel
 
@@ -112,7 +113,7 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> None:
     first = renders(pending[0].settings)
     second: list[Call] = [(train_job, (job,)) for job in trainings.values()]
     third: list[Call] = [(measure_job, (job,)) for job in pending]
-    run_rounds([("rendering", first), ("training", second), ("measuring", third)], processes)
+    run_tasks(in_rounds([("rendering", first), ("training", second), ("measuring", third)]), processes)
 
 
 def renders(settings: Settings) -> list[Call]:

@@ -1,20 +1,15 @@
-"""Jobs of a benchmark: each with a result file of its own when it is done, run in rounds by processes of one thread."""
+"""What the jobs of a benchmark leave behind: a result each when it is done, and arrays that several need."""
 
-import contextlib
+import io
 import json
-import multiprocessing
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from ganfoundry.gan.train_data import write_atomically
-
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A function that writes what it makes, and its arguments; both can be pickled."""
 
 
 def read_result(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -36,31 +31,12 @@ def write_result(path: Path, identity: Mapping[str, Any], figures: Mapping[str, 
     write_atomically(path, (json.dumps(table, indent=1) + "\n").encode())
 
 
-def run_rounds(rounds: Sequence[tuple[str, Sequence[Call]]], processes: int) -> None:
-    """Do all tasks of a round before those of the next; tasks of one round are independent of each other."""
-    with _workers(processes) as run:
-        for label, tasks in rounds:
-            for done, _ in enumerate(run(_call, tasks), 1):
-                print(f"{label}: {done} of {len(tasks)}", file=sys.stderr, flush=True)
-
-
-def _call(task: Call) -> None:
-    """Call a function for what it writes."""
-    function, arguments = task
-    function(*arguments)
-
-
-def _single_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@contextlib.contextmanager
-def _workers(processes: int) -> Iterator[Any]:
-    """A map over tasks in so many processes; in this one, if one is enough."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    if processes == 1:
-        yield map
-        return
-    with multiprocessing.get_context("spawn").Pool(processes, _single_thread) as pool:
-        yield pool.imap_unordered
+def cached(path: Path, make: Callable[[], Mapping[str, NDArray[np.generic]]]) -> dict[str, NDArray[np.generic]]:
+    """Arrays of a file, made and written if it is not there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = io.BytesIO()
+        np.savez(stream, **make())  # type: ignore[arg-type]
+        write_atomically(path, stream.getbuffer())
+    with np.load(path) as file:
+        return dict(file)

@@ -6,8 +6,7 @@ The interpreters of all rows label in bfloat16: faster, and few pixels change.
 """
 
 import hashlib
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks._jobs import cached
 from benchmarks._labels_foreign import foreign_examples, installed
 from ganfoundry import weights
 from ganfoundry.data.seeds import CONTENT, EVALUATION, LABEL, WORLD, sample_integer, sample_rng
@@ -25,7 +25,6 @@ from ganfoundry.downstream.model import load_net, save_net
 from ganfoundry.downstream.networks import Net
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.gan.latents import content_codes
-from ganfoundry.gan.train_data import write_atomically
 from ganfoundry.labels.feature_table import FeatureTable
 from ganfoundry.labels.filtering import select
 from ganfoundry.labels.interpreter import StyleInterpreter
@@ -49,17 +48,6 @@ FOLDS, FOLD_MEMBERS = 4, 3  # of the cross-validation that calibrates the keypoi
 SCHEMA = get_world(WORLD_NAME).schema
 
 Arrays = Mapping[str, NDArray[np.generic]]
-
-
-def cached(path: Path, make: Callable[[], Arrays]) -> dict[str, NDArray[np.generic]]:
-    """Arrays of a file, made and written if it is not there."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = io.BytesIO()
-        np.savez(stream, **make())  # type: ignore[arg-type]
-        write_atomically(path, stream.getbuffer())
-    with np.load(path) as file:
-        return dict(file)
 
 
 def parts_of(count: int) -> list[range]:

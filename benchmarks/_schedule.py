@@ -31,12 +31,12 @@ class Task:
     needs: tuple[str, ...] = ()
 
 
-def run_tasks(tasks: Iterable[Task], processes: int, prepare: Callable[[], None]) -> None:
+def run_tasks(tasks: Iterable[Task], processes: int, prepare: Callable[[], None] | None = None) -> None:
     """Do all tasks, in their order as far as they need not wait for each other; the first error ends it.
 
     Parameters
     ----------
-    prepare : picklable, called once in every process before its first task
+    prepare : picklable, called once in every process before its first task; None: nothing
 
     Raises
     ------
@@ -85,9 +85,24 @@ def _next(waiting: list[Task], done: set[str]) -> Task | None:
     return None
 
 
-def _start(prepare: Callable[[], None]) -> None:
+def _start(prepare: Callable[[], None] | None) -> None:
     torch.set_num_threads(1)
-    prepare()
+    if prepare is not None:
+        prepare()
+
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+"""A function that writes what it makes, and its arguments; both can be pickled."""
+
+
+def in_rounds(rounds: Sequence[tuple[str, Sequence[Call]]]) -> list[Task]:
+    """Tasks of several rounds, each of which needs all of the round before."""
+    tasks: list[Task] = []
+    needs: tuple[str, ...] = ()
+    for label, calls in rounds:
+        made = [Task(f"{label} {number}", *call, needs) for number, call in enumerate(calls, 1)]
+        tasks, needs = [*tasks, *made], names(made) or needs
+    return tasks
 
 
 def names(tasks: Sequence[Task]) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ from benchmarks._inverse_picture import draw_sheet
 from benchmarks._inverse_rows import ROWS, Settings
 from benchmarks._inverse_table import collect, load, markdown, save, summary
 from benchmarks._inverse_views import Sources
-from benchmarks._jobs import run_rounds
 from benchmarks._labels_foreign import installed
+from benchmarks._schedule import in_rounds, run_tasks
 from ganfoundry.errors import InputError
 from ganfoundry.shape.inverse_model import InverseModel
 
@@ -90,7 +90,7 @@ def picture(options: argparse.Namespace, jobs: list[Job], settings: Settings) ->
     job = next((job for job in jobs if ROWS[job.row].method == "train"), None)
     if job is None:
         raise InputError("none of these rows has a network to draw; name one with --rows")
-    run_rounds([("rendering", renders(settings))], options.jobs)
+    run_tasks(in_rounds([("rendering", renders(settings))]), options.jobs)
     draw_sheet(options.picture, InverseModel.load(job.network), settings)
 
 

@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._jobs import read_result, run_rounds, write_result
+from benchmarks._jobs import read_result, write_result
+from benchmarks._schedule import in_rounds, run_tasks
 from ganfoundry.errors import InputError
 from ganfoundry.gan.config import small_channels
 from ganfoundry.gan.train_config import TrainingConfig
@@ -108,7 +109,7 @@ def main() -> None:
         for config, folder in runs.values()
         if read_result(folder / "result.json", {"config": repr(config)}) is None
     ]
-    run_rounds([("trained", waiting)], options.jobs)
+    run_tasks(in_rounds([("training", waiting)]), options.jobs)
     table: dict[str, dict[str, float]] = {}
     quarters = [f"{options.kimg * quarter / QUARTERS:g}k" for quarter in range(1, QUARTERS + 1)]
     print(f"{'Frechet distance after':26}" + "".join(f"{name:>18}" for name in quarters) + "   CPU s a thousand")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks._schedule import Task, names, run_tasks
+from benchmarks._schedule import Task, in_rounds, names, run_tasks
 from ganfoundry.errors import RunError
 
 
@@ -48,3 +48,9 @@ def test_the_first_error_ends_it_and_what_is_done_stays(tmp_path):
 def test_a_killed_process_is_one_sentence():
     with pytest.raises(RunError, match="run again"):
         run_tasks([Task("dies", os._exit, (9,))], 2, nothing)
+
+
+def test_rounds_wait_for_the_round_before_empty_ones_too():
+    rounds = [("a", [(nothing, ())] * 2), ("b", []), ("c", [(nothing, ())])]
+    tasks = in_rounds(rounds)
+    assert [(task.name, task.needs) for task in tasks] == [("a 1", ()), ("a 2", ()), ("c 1", ("a 1", "a 2"))]
