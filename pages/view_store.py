@@ -5,6 +5,7 @@ The answers change codes.json in place (bins, how they came about, which codes t
 --bins` takes them. What was proposed is kept in .page/proposed.json, so that every answer can be taken back.
 """
 
+import contextlib
 import json
 import threading
 from dataclasses import asdict, replace
@@ -58,12 +59,10 @@ class ViewStore:
     def _read_kept(self) -> dict[str, Any]:
         """What was proposed and answered, if it belongs to these latents; else what codes.json says now."""
         path = self._own / "proposed.json"
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # no file yet, or a damaged one
             kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
             if kept["latents_sha256"] == self._table["latents_sha256"]:
                 return kept
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # none yet, or of codes that were made again
         return {"codes": self._table["codes"], "answers": {}}
 
     def _all_latents(self) -> Any:
