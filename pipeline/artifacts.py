@@ -188,7 +188,7 @@ class InverseGraphics(Artifact):
 
 
 class Assets(Artifact):
-    """Textured meshes: NAME.glb, NAME.obj, assets.json, gallery.html."""
+    """Textured meshes: NAME.glb, NAME.obj, assets.json, gallery.html, gallery.png."""
 
     kind = "assets"
     title = "textured meshes"

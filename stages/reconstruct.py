@@ -3,7 +3,8 @@
 Every picture is cropped to a square, read by a network of train-inverse-graphics, and written as NAME.glb (metres, a
 primitive and a material a part, keypoints as named nodes, the wheels of cars as nodes that turn) and NAME.obj.
 gallery.html shows each picture and its mesh from eight sides, and lets one turn the meshes where the npm package
-@google/model-viewer is installed. assets.json tells what became of each picture (docs/formats.md).
+@google/model-viewer is installed; gallery.png shows the first twelve. assets.json tells what became of each picture
+(docs/formats.md).
 
 A picture of something else than the network has learnt gives a mesh all the same, only a wrong one: a detector looks
 at every picture, and what it doubts is named. New meshes take the place of earlier ones when all are whole.
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 BATCH = 16
 SHOWN = 64  # pictures in the gallery; a multiple of BATCH
 FORMAT = "ganfoundry-assets-1"
-TABLE, GALLERY = "assets.json", "gallery.html"
+SHEET_ROWS = 12  # pictures in gallery.png
+TABLE, GALLERY, SHEET = "assets.json", "gallery.html", "gallery.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ def run(config: Config, inverse_graphics: InverseGraphics | None, out: Writer[As
         name: [name + ending for ending in (".glb", *((".obj", ".mtl", ".png") if config.obj else ()))]
         for name in names
     }
-    written = [*chain.from_iterable(files.values()), TABLE, GALLERY, SCRIPT, LICENCE]
+    written = [*chain.from_iterable(files.values()), TABLE, GALLERY, SHEET, SCRIPT, LICENCE]
     staging = Staging(out.path, "" if ctx.verify else out.fingerprint, [*earlier_files(out.path), *written])
     work = Work(config, model, detector, staging, names, found.names, found.images)
     with ctx.progress("Reconstructing", len(names)) as bar, single_thread():
@@ -157,7 +159,9 @@ def notes(row: Mapping[str, Any]) -> list[str]:
 
 def _report(work: Work, out: Writer[Assets], ctx: Context, viewer: Path | None, damaged: list[tuple[str, str]]) -> None:
     """assets.json, gallery.html, figures, and what is doubtful."""
-    from ganfoundry.shape.gallery import gallery_page
+    from PIL import Image
+
+    from ganfoundry.shape.gallery import gallery_page, gallery_sheet
     from ganfoundry.shape.viewer import copy_viewer
 
     folder, rows = work.staging.folder, work.rows
@@ -165,6 +169,7 @@ def _report(work: Work, out: Writer[Assets], ctx: Context, viewer: Path | None, 
         copy_viewer(viewer, folder)
     page = gallery_page(work.shown, len(rows), viewer=viewer is not None)
     (folder / GALLERY).write_text(page, encoding="utf-8")
+    Image.fromarray(gallery_sheet(work.shown[:SHEET_ROWS])).save(folder / SHEET)
     table = {
         "format": FORMAT,
         "assets": rows,
@@ -256,8 +261,8 @@ def read_all(config: Config, size: int, ctx: Context) -> "Pictures":
 
 
 def file_names(names: list[str]) -> list[str]:
-    """Names without folders, endings and blanks (OBJ's readers stop at them), none twice."""
-    taken: set[str] = set()
+    """Names without folders, endings and blanks (OBJ's readers stop at them), none twice, none the gallery's."""
+    taken = {Path(SHEET).stem}  # NAME.png is a texture
     result = []
     for name in names:
         stem = re.sub(r"\s+", "_", Path(name.replace("\\", "/")).stem) or "picture"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import (
     Artifact,
+    Assets,
     FilteredViews,
     Gan,
     Interpreter,
@@ -43,10 +44,11 @@ def run(
     filtered: FilteredViews,
     interpreter: Interpreter,
     labelled_set: LabelledSet,
+    assets: Assets | None,
     out: Writer[Report],
     ctx: Context,
 ) -> None:
-    """Draw the views, the filter's verdict, the labels with their uncertainty, and the class shares on one page.
+    """Draw views, the filter's verdict, labels with their uncertainty, class shares, and meshes, on one page.
 
     The page is one file: pictures are embedded, no script runs, nothing is fetched.
     """
@@ -57,7 +59,8 @@ def run(
         _views_section(config, views, view_set),
         _filter_section(filtered),
         *_labelled_sections(config, labelled_set),
-        _figures_section(inputs),
+        *([_meshes_section(assets)] if assets else []),
+        _figures_section([*inputs, assets] if assets else inputs),
     ]
     lead = "Multi-view images, the filter's verdict on them, and labelled images, all made by one image generator."
     page = render_page(config.title, lead, sections, f"generator sha256 {gan.generator_sha256}")
@@ -104,6 +107,7 @@ def _views_section(config: Config, views: ViewCodes, view_set: ViewSet) -> "Sect
         f"{objects} objects from {codes.views} viewpoint codes{shapes} make {objects * codes.views} images. A column "
         "is one azimuth bin, a row is one object.",
         figures=[Figure(grid(images, codes.views), f"The first {shown} objects, seen from every viewpoint code.")],
+        folded=f"The {len(codes.codes)} viewpoint codes" if len(codes.codes) > 12 else "",
         header=["code", "shape", "azimuth bin", "azimuth, degrees", "circular std, degrees", "bin labelled"],
         rows=table,
     )
@@ -193,6 +197,17 @@ def _class_bars(labelled_set: LabelledSet, kept: "NDArray[np.int64]", facts: dic
         Bar(name, share, f"{100 * share:.2f} %", tuple(colour))
         for name, share, colour in zip(classes, shares, palette, strict=True)
     ]
+
+
+def _meshes_section(assets: Assets) -> "Section":
+    """Show the first meshes from all sides, and name what is doubtful."""
+    from ganfoundry.report import Figure, Section
+
+    rows = json.loads((assets.path / "assets.json").read_text("utf-8"))["assets"]
+    doubtful = sum(bool(row["doubt"]) for row in rows)
+    text = f"{len(rows)} pictures read as textured meshes (GLB, OBJ)" + (f", {doubtful} doubtful." if doubtful else ".")
+    caption = "The picture as it was read, and its mesh from eight sides; gallery.html beside the meshes shows more."
+    return Section("Meshes", text, figures=[Figure(_picture(assets.path / "gallery.png"), caption, quality=85)])
 
 
 def _figures_section(inputs: list[Artifact]) -> "Section":

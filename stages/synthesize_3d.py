@@ -291,7 +291,7 @@ def _report(
     facts += [[f"rows dropped: {reason}", f"{count:,}"] for reason, count in reasons.items()]
     caption = "Rings are hidden keypoints. On a white background: drawn; else the generator's own pictures."
     sections = [
-        Section("Views and their labels", strips=(Figure(sheet, caption, link="sheet.png"),)),
+        Section("Views and their labels", figures=(Figure(sheet, caption, link="sheet.png"),)),
         Section("Numbers", header=("what", "number"), rows=facts),
         Section("Outlines", "IoU of mesh and mask in the picture that was read; objects.", bars=bars),
     ]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ganfoundry.shape.networks import NetworkConfig
 
 CHECKPOINT_STEPS = 500
+HELD_OUT = "held_out_"  # begins the names of what is measured on objects that are not learnt from
 POSE_IMAGES = 12  # of each code, that the pose network looks at
 
 
@@ -214,7 +215,7 @@ def show_held_out(source: Source, trainer: "InverseTrainer") -> Mapping[str, flo
     (source.out / "track" / "sheets").mkdir(exist_ok=True)
     sheet.save(source.out / "track" / "sheets" / f"{trainer.step:06d}.jpg", quality=85)
     found = evaluate_views(trainer.network, trainer.table, judged, objects=32)
-    return {f"held_out_{name}": value for name, value in found.items()}
+    return {f"{HELD_OUT}{name}": value for name, value in found.items()}
 
 
 def _network(config: Config, data: "MultiView") -> "NetworkConfig":
@@ -274,17 +275,19 @@ def _report(out: Writer[Any]) -> None:
 
     def chart(name: str) -> Chart:
         points = [(line["step"], line[name]) for line in lines if name in line]
-        return Chart(name, (Series(name, [p[0] for p in points], [p[1] for p in points]),))
+        title = name.removeprefix(HELD_OUT).replace("_", " ")
+        curve = "held out" if name.startswith(HELD_OUT) else "loss"
+        return Chart(title, (Series(curve, [p[0] for p in points], [p[1] for p in points]),))
 
     sheet = np.asarray(Image.open(out.path / "sheet.png").convert("RGB"))
     caption = "Held-out objects: input; drawn from its camera, normals, parts; other views, true and drawn."
     sections = [
-        Section("Held-out objects", strips=(Figure(sheet, caption, quality=90, link="sheet.png"),)),
-        Section("On held-out objects", charts=[chart(n) for n in names if n.startswith("held_out_")]),
+        Section("Held-out objects", figures=(Figure(sheet, caption, quality=90, link="sheet.png"),)),
+        Section("On held-out objects", charts=[chart(n) for n in names if n.startswith(HELD_OUT)]),
         Section(
             "Losses",
             "Unweighted, means between checkpoints.",
-            charts=[chart(n) for n in names if not n.startswith("held")],
+            charts=[chart(n) for n in names if not n.startswith(HELD_OUT)],
         ),
     ]
     page = render_page("Inverse graphics", "From views of a generator to textured meshes.", sections)

@@ -75,6 +75,7 @@ class Section:
     rows: Sequence[Sequence[str]] = field(default=())
     strips: Sequence[Figure] = ()  # one below the other, captions to their left
     charts: Sequence[Chart] = ()
+    folded: str = ""  # words to unfold the table by; shown at once without them
 
 
 def render_page(title: str, lead: str, sections: Sequence[Section], footer: str = "") -> str:

@@ -48,17 +48,27 @@ class Shown:
     @property
     def strip(self) -> str:
         """Picture and views side by side, as a data: URL."""
+        return data_url(self.row, quality=88)
+
+    @property
+    def row(self) -> NDArray[np.uint8]:
+        """Picture and views side by side, (S, W, 3)."""
         side = self.turns.shape[1]
         shown = magnify(self.image, max(1, side // len(self.image)))[:side, :side]
         fitted = np.full((side, side, 3), 255, np.uint8)
         top = (side - len(shown)) // 2
         fitted[top : top + len(shown), top : top + shown.shape[1]] = shown
-        return data_url(grid(np.concatenate([fitted[None], self.turns]), len(self.turns) + 1), quality=88)
+        return grid(np.concatenate([fitted[None], self.turns]), len(self.turns) + 1)
 
     @property
     def model(self) -> str:
         """The mesh as a data: URL."""
         return "data:model/gltf-binary;base64," + base64.b64encode(self.glb).decode("ascii")
+
+
+def gallery_sheet(assets: Sequence[Shown]) -> NDArray[np.uint8]:
+    """One picture of some assets, a row each: the picture, then its mesh from all sides; (H, W, 3)."""
+    return np.concatenate([asset.row for asset in assets])
 
 
 def gallery_page(assets: Sequence[Shown], total: int, *, viewer: bool) -> str:

@@ -91,7 +91,7 @@ def test_as_a_user_types_it(network: InverseGraphics, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "meshes").iterdir() if not path.name.startswith(".")} == {
-        "a.glb", "b.glb", "assets.json", "gallery.html", "run.json",
+        "a.glb", "b.glb", "assets.json", "gallery.html", "gallery.png", "run.json",
     }  # fmt: skip
     (tmp_path / "bad.png").write_bytes(b"no picture")
     wrong = subprocess.run([*command[:3], "bad.png", *command[5:]], capture_output=True, text=True, cwd=tmp_path)
@@ -186,7 +186,7 @@ def test_a_failure_loses_no_earlier_mesh_and_foreign_files_stay(
     mend()
     made(network, folder, *pictures, fingerprint="2", obj=False)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"second.glb", "third.glb", "assets.json", "gallery.html", "letter.txt"}
+    assert names == {"second.glb", "third.glb", "assets.json", "gallery.html", "gallery.png", "letter.txt"}
 
 
 def test_an_interrupted_run_goes_on_with_the_batch_in_work(
@@ -211,8 +211,9 @@ def test_an_interrupted_run_goes_on_with_the_batch_in_work(
 
 
 def test_names_of_files() -> None:
-    names = ["a/car.png", "b\\car.jpg", "Car.png", "my  car.png", "car-2.png", "läufer.png"]
-    assert reconstruct.file_names(names) == ["car", "car-2", "Car-3", "my_car", "car-2-2", "läufer"]
+    names = ["a/car.png", "b\\car.jpg", "Car.png", "my  car.png", "car-2.png", "läufer.png", "gallery.jpg"]
+    stems = ["car", "car-2", "Car-3", "my_car", "car-2-2", "läufer", "gallery-2"]  # gallery.png is the stage's own
+    assert reconstruct.file_names(names) == stems
 
 
 def test_only_files_that_a_table_names_are_replaced(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ganfoundry.data.shards import ShardFolder, ShardReader, write_shard
 from ganfoundry.pictures import png_bytes
-from pipeline.artifacts import FilteredViews, Interpreter, LabelledSet, ViewSet, Writer
+from pipeline.artifacts import Assets, FilteredViews, Gan, Interpreter, LabelledSet, ViewCodes, ViewSet, Writer
 from pipeline.stage import Context
 from stages.generate_views import Config as ViewsConfig
 from stages.generate_views import run as generate_views
@@ -53,6 +53,16 @@ def filtered_views(folder: Path) -> FilteredViews:
     return FilteredViews(folder)
 
 
+def assets(folder: Path) -> Assets:
+    """Two meshes, one of them doubtful."""
+    folder.mkdir()
+    rows = [{"name": "a", "doubt": ""}, {"name": "b", "doubt": "no such object was found in it"}]
+    (folder / "assets.json").write_text(json.dumps({"assets": rows}))
+    (folder / "gallery.png").write_bytes(png_bytes(np.full((8, 24, 3), 77, np.uint8)))
+    (folder / "run.json").write_text(json.dumps({"stage": "reconstruct", "figures": {"rigged": 2}}))
+    return Assets(folder)
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("report")
@@ -71,6 +81,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         filtered_views(folder / "filtered"),
         Interpreter(folder / "interpreter"),
         labelled_set(folder / "labelled"),
+        assets(folder / "assets"),
         out,
         Context(),
     )
@@ -85,7 +96,7 @@ def pictures(text: str) -> dict[str, np.ndarray]:
 
 def test_sections(page: tuple[Path, str]):
     headings = re.findall(r"<h2>(.*?)</h2>", page[1])
-    assert headings == ["Views", "Filter", "Labelled images", "Classes", "Figures"]
+    assert headings == ["Views", "Filter", "Labelled images", "Classes", "Meshes", "Figures"]
 
 
 def test_view_grid_shows_the_view_set(page: tuple[Path, str]):
@@ -114,6 +125,24 @@ def test_class_shares(page: tuple[Path, str]):
 
 def test_figures_of_the_stages(page: tuple[Path, str]):
     assert re.search(r"train-interpreter</td><td>miou</td><td>0\.71", page[1])
+
+
+def test_meshes_are_shown_and_doubtful_ones_counted(page: tuple[Path, str]):
+    assert "2 pictures read as textured meshes (GLB, OBJ), 1 doubtful." in page[1]
+    (code,) = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)" alt="[^"]*gallery.html', page[1])
+    with Image.open(io.BytesIO(base64.b64decode(code))) as picture:
+        assert picture.size == (24, 8)
+    assert re.search(r"reconstruct</td><td>rigged</td><td>2", page[1])
+
+
+def test_a_run_without_meshes_has_no_such_section(page: tuple[Path, str]):
+    folder = page[0]
+    out: Writer = Writer(folder / "without")
+    views, made = ViewCodes(folder / "views"), ViewSet(folder / "set")
+    filtered, interpreter = FilteredViews(folder / "filtered"), Interpreter(folder / "interpreter")
+    labelled = LabelledSet(folder / "labelled")
+    run(Config(), Gan(folder / "gan"), views, made, filtered, interpreter, labelled, None, out, Context())
+    assert "Meshes" not in (out.path / "report.html").read_text("utf-8")
 
 
 def test_overview_is_a_picture_of_six_rows(page: tuple[Path, str]):

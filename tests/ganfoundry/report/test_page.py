@@ -53,6 +53,12 @@ def test_page_refers_to_nothing_outside_itself():
     assert "default-src 'none'" in page
 
 
+def test_a_long_table_can_be_folded():
+    folded = render_page("t", "l", [Section("s", rows=[["a", "b"]], folded="12 rows")])
+    assert re.search(r"<details><summary>12 rows</summary>\s*<div.*</div>\s*</details>", folded, re.DOTALL)
+    assert "<details>" not in render_page("t", "l", [Section("s", rows=[["a", "b"]])])
+
+
 def test_bars_have_the_length_of_their_share():
     page = render_page("t", "l", [Section("s", bars=[Bar("a", 0.25, "25 %", (1, 2, 3))])])
     style = next(attrs["style"] for _, attrs in _parse(page) if attrs.get("class") == "bar")
