@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _inverse_data as data
-from benchmarks._inverse_rows import ROWS, Settings, described, measure, train_row
+from benchmarks import _jobs
+from benchmarks._inverse_rows import ROWS, Row, Settings, described, measure, train_row
 from benchmarks._inverse_views import Sources
-from benchmarks._jobs import read_result, write_result
 from benchmarks._schedule import Call, in_rounds, run_tasks
 from ganfoundry.errors import InputError
 from ganfoundry.shape.inverse_model import TABLE, WEIGHTS, InverseModel
@@ -62,7 +62,7 @@ class Job:
 
     def result(self) -> dict[str, Any] | None:
         """The result, if it is there and whole."""
-        return read_result(self.path, self.identity)
+        return _jobs.read_result(self.path, self.identity)
 
 
 def _digest(folder: Path) -> str:
@@ -90,13 +90,12 @@ def jobs_of(
     InputError
         If there is no row of that name.
     """
-    jobs = []
-    for name in rows:
-        if name not in ROWS:
-            raise InputError(f"there is no row {name!r}; the rows are {', '.join(ROWS)}")
-        once = ROWS[name].method in SEEDLESS
-        jobs += [Job(name, seed, settings, sources, trained) for seed in (seeds[:1] if once else seeds)]
-    return jobs
+
+    def of(row: Row) -> list[Job]:
+        once = row.method in SEEDLESS
+        return [Job(row.name, seed, settings, sources, trained) for seed in (seeds[:1] if once else seeds)]
+
+    return _jobs.jobs_of(rows, ROWS, of)
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> None:
@@ -132,17 +131,10 @@ def _borrows(job: Job) -> bool:
 
 def train_job(job: Job) -> None:
     """Train a row's network, if it is not there."""
-    last = [time.monotonic()]
-
-    def note(text: str) -> None:
-        if time.monotonic() - last[0] > 20:
-            last[0] = time.monotonic()
-            print(f"  {job.row} seed {job.seed}: {text}", file=sys.stderr, flush=True)
-
     try:
         InverseModel.load(job.network)
     except InputError:
-        train_row(ROWS[job.row], job.seed, job.settings, job.sources, job.network, note)
+        train_row(ROWS[job.row], job.seed, job.settings, job.sources, job.network, _jobs.progress(job))
 
 
 def measure_job(job: Job) -> None:
@@ -151,4 +143,4 @@ def measure_job(job: Job) -> None:
     model = InverseModel.load(job.network) if row.method in ("train", "mean-shape") else None
     figures = measure(row, job.seed, job.settings, job.sources, model)
     job.path.parent.mkdir(parents=True, exist_ok=True)
-    write_result(job.path, job.identity, figures, time.process_time() - began)
+    _jobs.write_result(job.path, job.identity, figures, time.process_time() - began)

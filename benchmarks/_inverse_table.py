@@ -1,20 +1,14 @@
 """Committed results of the inverse-graphics benchmark: collected from the jobs' files, written, shown."""
 
-import json
-import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import _jobs
 from benchmarks._inverse_jobs import Job
 from benchmarks._inverse_rows import ROWS, Settings
-from ganfoundry.errors import InputError
-from ganfoundry.gan.train_data import write_atomically
 
-RESULTS = Path("benchmarks/results")
 NAME = "inverse_graphics"
 VIEWS = {
     "iou2d_input": "IoU input",
@@ -82,31 +76,14 @@ def collect(settings: Settings, jobs: Sequence[Job]) -> dict[str, Any]:
     InputError
         If there is none.
     """
-    rows: dict[str, Any] = {}
-    for row in ROWS.values():
-        found = [job.result() for job in jobs if job.row == row.name]
-        results = [result for result in found if result is not None]
-        if results:
-            names = [name for name in results[0]["figures"] if all(name in r["figures"] for r in results)]
-            rows[row.name] = {
-                "title": row.title,
-                "seeds": [result["identity"]["seed"] for result in results],
-                "figures": {name: [result["figures"][name] for result in results] for name in names},
-            }
-    if not rows:
-        raise InputError(f"no job of these settings is done; run python -m benchmarks.{NAME} first")
-    given = [f"--{name} {value}" for name, value in asdict(settings).items() if value != getattr(Settings(), name)]
-    trained = next((job.trained for job in jobs if job.trained is not None), None)
-    given += [] if trained is None else ["--model FOLDER"]
-    about = {"settings": asdict(settings), "machine": f"{platform.machine()}, CPU, one thread a job"}
-    return {**about, "command": " ".join([f"python -m benchmarks.{NAME}", *given]), "rows": rows}
+    trained = any(job.trained is not None for job in jobs)
+    results = _jobs.finished(ROWS, jobs, NAME)
+    return _jobs.collect(NAME, settings, ROWS, results, ["--model FOLDER"] if trained else [])
 
 
 def save(table: Mapping[str, Any]) -> None:
-    """Write the JSON file and the table."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_atomically(RESULTS / f"{NAME}.json", (json.dumps(table, indent=1) + "\n").encode())
-    write_atomically(RESULTS / f"{NAME}.md", markdown(table).encode())
+    """Write the JSON file and the page."""
+    _jobs.save(NAME, table, markdown(table))
 
 
 def load() -> dict[str, Any]:
@@ -117,12 +94,7 @@ def load() -> dict[str, Any]:
     InputError
         If there are none, or they cannot be read.
     """
-    path = RESULTS / f"{NAME}.json"
-    try:
-        table: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return table
-    except (OSError, ValueError) as error:
-        raise InputError(f"there are no results in {path} ({error}); run python -m benchmarks.{NAME}") from None
+    return _jobs.load(NAME)
 
 
 def markdown(table: Mapping[str, Any]) -> str:

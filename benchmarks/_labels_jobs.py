@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _jobs
 from benchmarks import _labels_data as data
 from benchmarks import _labels_rows as rows
-from benchmarks._jobs import read_result, write_result
 from benchmarks._labels_rows import ROWS, Row, Settings, measure, train_row, uncertainty_figures
 from benchmarks._schedule import Task, names, run_tasks
 from ganfoundry.downstream import Recipe
@@ -62,7 +62,7 @@ class Job:
 
     def result(self) -> dict[str, Any] | None:
         """The result, if it is there and whole."""
-        return read_result(self.path, self.identity)
+        return _jobs.read_result(self.path, self.identity)
 
 
 def jobs_of(names: Iterable[str], seeds: int | None, settings: Settings) -> list[Job]:
@@ -73,12 +73,12 @@ def jobs_of(names: Iterable[str], seeds: int | None, settings: Settings) -> list
     InputError
         If there is no row of that name.
     """
-    chosen = []
-    for name in names:
-        if name not in ROWS:
-            raise InputError(f"there is no row {name!r}; the rows are {', '.join(ROWS)}")
-        chosen += [Job(name, seed, settings) for seed in range(seeds or ROWS[name].seeds)]
+
+    def of(row: Row) -> list[Job]:
+        return [Job(row.name, seed, settings) for seed in range(seeds or row.seeds)]
+
     order = list(ROWS)
+    chosen = _jobs.jobs_of(names, ROWS, of)
     return sorted(chosen, key=lambda job: (not ROWS[job.row].target, job.seed, order.index(job.row)))
 
 
@@ -126,13 +126,7 @@ def _render_tasks(kind: str, root: int, count: int) -> list[Task]:
 
 def run_job(job: Job) -> None:
     """Train and measure, and write the result."""
-    began, last = time.process_time(), [time.monotonic()]
-
-    def note(text: str) -> None:
-        if time.monotonic() - last[0] > 20:
-            last[0] = time.monotonic()
-            print(f"  {job.row} seed {job.seed}: {text}", file=sys.stderr, flush=True)
-
+    began, note = time.process_time(), _jobs.progress(job)
     job.path.parent.mkdir(parents=True, exist_ok=True)
     row = ROWS[job.row]
     figures: dict[str, float] = {}
@@ -142,7 +136,7 @@ def run_job(job: Job) -> None:
         save_net(job.network(task), net)
     if row.method == "uncertainty":
         figures = uncertainty_figures(row, job.seed, job.settings)
-    write_result(job.path, job.identity, figures, time.process_time() - began)
+    _jobs.write_result(job.path, job.identity, figures, time.process_time() - began)
 
 
 def _possible(row: Row) -> bool:

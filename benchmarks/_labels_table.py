@@ -1,21 +1,16 @@
 """Committed results of the label benchmark: collected from the jobs' files, written as JSON and as a table, shown."""
 
-import json
-import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import _jobs
 from benchmarks._labels_jobs import Job
 from benchmarks._labels_rows import ROWS, Settings
-from ganfoundry.errors import InputError
-from ganfoundry.gan.train_data import write_atomically
 
-RESULTS = Path("benchmarks/results")
+NAME = "labels"
 COLUMNS = {
     "miou": "mIoU",
     "pixel_accuracy": "pixels",
@@ -58,45 +53,23 @@ def collect(settings: Settings) -> dict[str, Any]:
     InputError
         If there is none.
     """
-    rows: dict[str, Any] = {}
-    for row in ROWS.values():
-        found = [Job(row.name, seed, settings).result() for seed in range(row.seeds)]
-        results = [result for result in found if result is not None]
-        if results:
-            rows[row.name] = {
-                "title": row.title,
-                "seeds": [result["identity"]["seed"] for result in results],
-                "figures": _figures([result["figures"] for result in results]),
-                "cpu_seconds": round(float(np.mean([result["cpu_seconds"] for result in results])), 1),
-            }
-    if not rows:
-        raise InputError("no job of these settings is done; run python -m benchmarks.labels first")
+    jobs = [Job(row.name, seed, settings) for row in ROWS.values() for seed in range(row.seeds)]
+    results = _jobs.finished(ROWS, jobs, NAME)
+    table = _jobs.collect(NAME, settings, ROWS, results)
+    rows = table["rows"]
+    for name, found in results.items():
+        rows[name]["cpu_seconds"] = round(float(np.mean([result["cpu_seconds"] for result in found])), 1)
     missing = {
         row.name: lacking
         for row in ROWS.values()
         if (lacking := [seed for seed in range(row.seeds) if seed not in rows.get(row.name, {}).get("seeds", [])])
     }
-    about = {"settings": asdict(settings), "machine": f"{platform.machine()}, CPU, one thread a job"}
-    return {**about, "command": command(settings), "rows": rows, "missing": missing}
-
-
-def command(settings: Settings) -> str:
-    """The command that makes these results."""
-    given = [f"--{name} {value}" for name, value in asdict(settings).items() if value != getattr(Settings(), name)]
-    return " ".join(["python -m benchmarks.labels", *given])
-
-
-def _figures(results: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
-    """Values of every figure, in the order of the seeds."""
-    names = [name for name in results[0] if all(name in result for result in results)]
-    return {name: [result[name] for result in results] for name in names}
+    return {**table, "missing": missing}
 
 
 def save(table: Mapping[str, Any]) -> None:
-    """Write labels.json and labels.md."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_atomically(RESULTS / "labels.json", (json.dumps(table, indent=1) + "\n").encode())
-    write_atomically(RESULTS / "labels.md", markdown(table).encode())
+    """Write the JSON file and the page."""
+    _jobs.save(NAME, table, markdown(table))
 
 
 def load() -> dict[str, Any]:
@@ -107,11 +80,7 @@ def load() -> dict[str, Any]:
     InputError
         If there are none, or they cannot be read.
     """
-    try:
-        table: dict[str, Any] = json.loads((RESULTS / "labels.json").read_text("utf-8"))
-        return table
-    except (OSError, ValueError) as error:
-        raise InputError(f"there are no results in {RESULTS} ({error}); run python -m benchmarks.labels") from None
+    return _jobs.load(NAME)
 
 
 def markdown(table: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from benchmarks import _inverse_data as data
 from benchmarks import _inverse_jobs as jobs
 from benchmarks import _inverse_rows as rows
 from benchmarks import _inverse_table as table
-from benchmarks import inverse_graphics
+from benchmarks import _jobs, inverse_graphics
 from benchmarks._inverse_views import Sources
 from ganfoundry.data.seeds import WORLD, sample_integer
 from ganfoundry.errors import InputError
@@ -30,7 +30,7 @@ def _own_folders(tmp_path, monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setattr(jobs, "OUTPUT", tmp_path / "jobs")
     monkeypatch.setattr(data, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(table, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(_jobs, "RESULTS", tmp_path / "results")
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_the_whole_of_it_at_toy_sizes(sources, monkeypatch, capsys, tmp_path):
     inverse_graphics.main(["--show"])
     again = capsys.readouterr().out
     assert json.loads(again.splitlines()[-1]) == summary
-    assert (table.RESULTS / "inverse_graphics.md").read_text().rstrip() in again
+    assert (_jobs.RESULTS / "inverse_graphics.md").read_text().rstrip() in again
     model = next(Path(jobs.OUTPUT).glob("*/default-seed0-*"))
     inverse_graphics.main([*run, "--model", str(model)])
     given = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import _jobs, labels
 from benchmarks import _labels_data as data
 from benchmarks import _labels_jobs as jobs
 from benchmarks import _labels_rows as rows
 from benchmarks import _labels_table as table
-from benchmarks import labels
 from ganfoundry import weights
 from ganfoundry.data.seeds import CONTENT, LABEL, WORLD, sample_integer
 from ganfoundry.downstream import NetConfig, build_net
@@ -29,7 +29,7 @@ def _own_folders(tmp_path, monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setattr(jobs, "OUTPUT", tmp_path / "benchmarks" / "labels")
     monkeypatch.setattr(data, "CACHE", tmp_path / "cache" / "labels")
-    monkeypatch.setattr(table, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(_jobs, "RESULTS", tmp_path / "results")
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_collected_shown_and_summarised(stand_ins, capsys):
     job.path.write_text(json.dumps({"identity": job.identity, "figures": {"miou": 0.9}, "cpu_seconds": 1.5}))
     assert table.summary(table.collect(SMALL))["ours_minus_released"] == pytest.approx(7.0)
     assert "| ours, 16 labels | 2 | 57.5 ± 0.7 | - |" in "\n".join(lines)
-    assert (table.RESULTS / "labels.md").read_text().rstrip() in "\n".join(lines)
+    assert (_jobs.RESULTS / "labels.md").read_text().rstrip() in "\n".join(lines)
 
 
 def test_nothing_to_show():
