@@ -11,12 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ganfoundry.errors import InputError
 from ganfoundry.gan.discriminator import Discriminator, DiscriminatorBlock
 from ganfoundry.gan.layers import SLOPE, SQRT2, Conv2dLayer
 
 
 @torch.no_grad()
-def grow(discriminator: Discriminator, fromrgb: Conv2dLayer, side: int) -> bool:
+def grow(discriminator: Discriminator, fromrgb: Conv2dLayer, side: int) -> None:
     """Set the blocks above a side so that D(image) is the smaller discriminator's of the image filtered and halved.
 
     Parameters
@@ -28,15 +29,20 @@ def grow(discriminator: Discriminator, fromrgb: Conv2dLayer, side: int) -> bool:
     side : int
         The smaller one's resolution, pixels.
 
-    Returns
-    -------
-    bool
-        False if a new block is too narrow (two channels a colour are needed); nothing is changed then.
+    Raises
+    ------
+    InputError
+        If a new block is too narrow (two channels a colour are needed); nothing is changed then.
     """
-    colours = discriminator.config.img_channels
-    blocks = [discriminator.get_submodule(f"b{r}") for r in sorted(discriminator.config.channels) if r > side]
-    if any(len(block.conv0.weight) < 2 * colours for block in blocks if isinstance(block, DiscriminatorBlock)):
-        return False
+    colours, widths = discriminator.config.img_channels, discriminator.config.channels
+    sides = sorted(above for above in widths if above > side)
+    for above in sides:
+        if widths[above] < 2 * colours:
+            raise InputError(
+                f"the discriminator's new block at {above} px has {widths[above]} channels; it needs {2 * colours} to "
+                "hand the image on to the blocks that have learnt; give more discriminator_channels"
+            )
+    blocks = [discriminator.get_submodule(f"b{above}") for above in sides]
     assert fromrgb.bias is not None
     weight, bias = fromrgb.weight[:, :, 0, 0] * (fromrgb.weight_gain * SQRT2), fromrgb.bias * SQRT2
     for block in blocks:
@@ -46,7 +52,6 @@ def grow(discriminator: Discriminator, fromrgb: Conv2dLayer, side: int) -> bool:
     first = blocks[-1].fromrgb
     assert isinstance(first, Conv2dLayer)
     first.weight.copy_(weight[:, :, None, None] / (first.weight_gain * SQRT2))
-    return True
 
 
 def _first_weights(width: int, colours: int, *, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -156,7 +156,8 @@ class TrainingState:
         Raises
         ------
         InputError
-            If it is no StyleGAN2, has no discriminator, a higher resolution or other widths; the sentence says which.
+            If it is no StyleGAN2, has no discriminator, a higher resolution or other widths, or new blocks are too
+            narrow; the sentence says which.
         """
         if not isinstance(gan.generator, Generator):
             raise InputError(f"{gan.path} is a {gan.description.split()[0]}; training needs a StyleGAN2")

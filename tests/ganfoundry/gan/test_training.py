@@ -320,6 +320,8 @@ def test_grown_generator_begins_with_the_images_of_the_smaller_one(tmp_path: Pat
     assert float((grown.generator(z) - enlarged).detach().abs().max()) > 0
     with pytest.raises(InputError, match=r"synthesis.b16.conv0"):
         begin(state_on(tiny(resolution=32, **dict.fromkeys(wide, "8,6,8,6"))), tmp_path / "gan")
+    with pytest.raises(InputError, match=r"32 px has 5 channels; .* give more discriminator_channels"):
+        begin(state_on(tiny(resolution=32, **dict.fromkeys(wide, "8,8,8,5"))), tmp_path / "gan")
     save_gan(tmp_path / "large", grown.average, grown.discriminator, {})
     with pytest.raises(InputError, match=r"b32"):
         begin(state_on(tiny()), tmp_path / "large")
