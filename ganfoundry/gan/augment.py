@@ -75,7 +75,7 @@ def mirror(images: Tensor, flags: Tensor) -> Tensor:
 
 def colour(images: Tensor, uniforms: Tensor) -> Tensor:
     """Shift brightness by [-0.5, 0.5), scale saturation by [0, 2) and contrast by [0.5, 1.5)."""
-    brightness, saturation, contrast = uniforms[:, 0:3].to(images.dtype).T[:, :, None, None, None]
+    brightness, saturation, contrast = uniforms[:, 0:3].to(images.dtype).T[:, :, None, None, None].unbind()
     images = images + (brightness - 0.5)
     grey = images.mean(dim=1, keepdim=True)
     images = (images - grey) * (2 * saturation) + grey

@@ -63,7 +63,8 @@ class DiscriminatorBlock(nn.Module):
         """Map (N, C, r, r), or the image in the first block, to (N, C', r / 2, r / 2)."""
         if self.fromrgb is not None:
             x = self.fromrgb(x)
-        return self.conv1(self.conv0(x), gain=SQRT_HALF) + self.skip(x, gain=SQRT_HALF)
+        y: Tensor = self.conv1(self.conv0(x), gain=SQRT_HALF) + self.skip(x, gain=SQRT_HALF)
+        return y
 
 
 class DiscriminatorEpilogue(nn.Module):
@@ -88,7 +89,8 @@ class DiscriminatorEpilogue(nn.Module):
         x = x.to(self.fc.weight.dtype)
         if self.num_channels > 0:
             x = minibatch_stddev(x, self.group_size, self.num_channels)
-        return self.out(self.fc(self.conv(x).flatten(1)))
+        y: Tensor = self.out(self.fc(self.conv(x).flatten(1)))
+        return y
 
 
 class Discriminator(nn.Module):
@@ -143,6 +145,6 @@ class Discriminator(nn.Module):
             for name in self.block_names:
                 x = self.get_submodule(name)(x)
             logits: Tensor = self.b4(x)
-            if not self.cmap_dim:
-                return logits
-            return (logits * self.mapping(None, c)).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+            if self.cmap_dim:
+                logits = (logits * self.mapping(None, c)).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+            return logits

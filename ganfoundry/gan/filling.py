@@ -52,7 +52,8 @@ def filled(path: Path, kind: type[Network], config: Any, state: Mapping[str, Ten
     values = {name: state.get(name, torch.zeros(()).expand(like.shape)) for name, like in expected.items()}
     own = {name: value.to(torch.float32, copy=copy).contiguous() for name, value in values.items()}
     network.load_state_dict(own, assign=True)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    return network
 
 
 def find_problems(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:

@@ -72,7 +72,7 @@ class StyleSynthesis(nn.Module):
         with torch.autocast(ws.device.type, enabled=False):
             weights_dtype = next(self.parameters()).dtype
             columns = ws.to(weights_dtype).unbind(dim=1)
-            return {name: self.get_submodule(name).affine(columns[index]) for name, index in self.w_index.items()}
+            return {name: self.get_submodule(f"{name}.affine")(columns[i]) for name, i in self.w_index.items()}
 
     def forward(
         self,
@@ -111,10 +111,10 @@ class StyleSynthesis(nn.Module):
         ValueError
             For unknown layer names, missing styles, wrong shapes or an unknown noise mode.
         """
-        if (ws is None) == (styles is None):
-            raise ValueError("give either ws or styles")
-        if styles is None:
+        if ws is not None and styles is None:
             styles = self.styles(ws)
+        elif ws is not None or styles is None:
+            raise ValueError("give either ws or styles")
         self._check(styles, noise, features or ())
         first = next(iter(styles.values()))
         dtype = compute_dtype(self, first.device, dtype)
@@ -207,4 +207,5 @@ class StyleGenerator(nn.Module):
     ) -> Tensor:
         """Image (N, img_channels, R, R), about [-1, 1]; parameters as in :meth:`ws` and ``StyleSynthesis``."""
         ws = self.ws(z, c, truncation=truncation, truncation_cutoff=truncation_cutoff)
-        return self.synthesis(ws, noise=noise, dtype=dtype)
+        image: Tensor = self.synthesis(ws, noise=noise, dtype=dtype)
+        return image

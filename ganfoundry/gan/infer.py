@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from ganfoundry.gan.filters import resample_kernel
 
 DEFAULT_FILTER = (1.0, 3.0, 3.0, 1.0)
 MAX_LATENT = 8192  # published networks have 512; samples of z are drawn by the thousand
+
+Config = TypeVar("Config", GeneratorConfig, DiscriminatorConfig)
 
 
 def infer_config(
@@ -107,7 +109,7 @@ def infer_discriminator_config(
     return _built(DiscriminatorConfig, values)
 
 
-def _built(kind: type, values: dict[str, Any]) -> Any:
+def _built(kind: type[Config], values: dict[str, Any]) -> Config:
     try:
         return kind(**values)
     except ValueError as error:

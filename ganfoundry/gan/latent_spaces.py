@@ -179,7 +179,7 @@ def convert_latents(latents: Latents, space: Space, generator: StyleGenerator) -
     synthesis = generator.synthesis
     if isinstance(latents, WLatents) and space == "W+":
         return WPlusLatents(latents.w.unsqueeze(1).expand(-1, synthesis.num_ws, -1).contiguous())
-    if space == "S":
+    if space == "S" and not isinstance(latents, StyleLatents):
         return StyleLatents(synthesis.styles(latents.w if isinstance(latents, WLatents) else latents.ws))
     raise InputError(
         f"{latents.space} latents of {_sizes(latents)} cannot become {space} latents: {latents.space} holds images "

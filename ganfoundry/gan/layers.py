@@ -152,8 +152,7 @@ class MappingNetwork(nn.Module):
             raise ValueError(f"this network needs {name} of shape (N, {size})")
         if value.ndim != 2 or value.shape[1] != size:
             raise ValueError(f"{name} must have shape (N, {size}), got {tuple(value.shape)}")
-        reference = self.get_submodule("fc0").weight
-        return value.to(reference.dtype)
+        return value.to(next(self.parameters()).dtype)
 
 
 class Conv2dLayer(nn.Module):

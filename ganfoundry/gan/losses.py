@@ -123,7 +123,8 @@ def ema_decay(batch: int, images_seen: int, half_life_kimg: float, rampup: float
         In [0, 1): `average = decay * average + (1 - decay) * weights`.
     """
     half_life = min(half_life_kimg * 1000.0, images_seen * rampup)
-    return 0.5 ** (batch / max(half_life, 1e-8))
+    decay: float = 0.5 ** (batch / max(half_life, 1e-8))
+    return decay
 
 
 def lazy_adam(learning_rate: float, interval: int) -> tuple[float, tuple[float, float]]:

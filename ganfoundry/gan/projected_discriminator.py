@@ -109,12 +109,14 @@ class ProjectedDiscriminator(nn.Module):
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> ProjectedDiscriminator:
         """Move the frozen network, too, when the module moves to another device."""
         self._backbone[0]._apply(function)
-        return super()._apply(function, recurse)
+        super()._apply(function, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 def random_convolution(inputs: int, outputs: int, size: int) -> Tensor:
     """Weights (outputs, inputs, size, size) of a fixed random convolution that keeps the variance (He et al. 2015)."""
-    return torch.randn(outputs, inputs, size, size) / (inputs * size * size) ** 0.5
+    scale: float = (inputs * size * size) ** 0.5
+    return torch.randn(outputs, inputs, size, size) / scale
 
 
 def _head(width: int, side: int) -> nn.Sequential:

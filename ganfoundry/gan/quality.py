@@ -55,7 +55,8 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
 
 def _factor(centred: Floats) -> Floats:
     """F with F^T F the sample covariance, (min(n, D), D)."""
-    return np.linalg.qr(centred, mode="r") / np.sqrt(len(centred) - 1)
+    root: Floats = np.linalg.qr(centred, mode="r") / np.sqrt(len(centred) - 1)
+    return root
 
 
 def precision_recall(real: ArrayLike, fake: ArrayLike, k: int = 3) -> PrecisionRecall:
@@ -107,7 +108,8 @@ def _squared_radii(points: Floats, k: int) -> Floats:
 
 def _squared_distances(a: Floats, b: Floats) -> Floats:
     # float64: in float32 the rounding of this form reaches the distances of near neighbours.
-    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * (a @ b.T), 0)
+    squared: Floats = np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * (a @ b.T), 0)
+    return squared
 
 
 def _checked(first: ArrayLike, second: ArrayLike, least: int) -> tuple[Floats, Floats]:

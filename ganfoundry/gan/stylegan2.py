@@ -17,7 +17,7 @@ from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.filters import upsample
 from ganfoundry.gan.generator import Noise, StyleGenerator, StyleSynthesis
 from ganfoundry.gan.layers import SQRT_HALF
-from ganfoundry.gan.modulation import SynthesisBlock, SynthesisLayer
+from ganfoundry.gan.modulation import SynthesisBlock, SynthesisLayer, ToRGBLayer
 
 __all__ = ["Discriminator", "DiscriminatorConfig", "Generator", "GeneratorConfig", "SynthesisNetwork"]
 
@@ -52,7 +52,9 @@ class SynthesisNetwork(StyleSynthesis):
                 self.w_index[f"b{r}.{name}"] = first + index
             first += len(convolutions)
         layers = {name: self.get_submodule(name) for name in self.layer_names}
-        self.style_dims = {name: layer.in_channels for name, layer in layers.items()}
+        self.style_dims = {
+            name: layer.in_channels for name, layer in layers.items() if isinstance(layer, SynthesisLayer | ToRGBLayer)
+        }
         self.feature_dims = {
             name: (layer.out_channels, layer.resolution)
             for name, layer in layers.items()
@@ -61,22 +63,29 @@ class SynthesisNetwork(StyleSynthesis):
         self.bandwidths = {name: side / 2 for name, (_, side) in self.feature_dims.items()}
         self.noise_names = list(self.feature_dims) if config.use_noise else []
 
+    def block(self, resolution: int) -> SynthesisBlock:
+        """The layers of one resolution."""
+        found = self.get_submodule(f"b{resolution}")
+        assert isinstance(found, SynthesisBlock)
+        return found
+
     def _synthesise(
         self, styles: Mapping[str, Tensor], noise: Noise, dtype: torch.dtype, kept: dict[str, Tensor] | None
     ) -> Tensor:
         batch = styles["b4.conv1"].shape[0]
         image: Tensor | None = None
-        x = self.b4.const.to(dtype).expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.block(4).const.to(dtype).expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
 
         def convolve(x: Tensor, name: str, gain: float = 1.0) -> Tensor:
             layer = self.get_submodule(name)
+            assert isinstance(layer, SynthesisLayer)
             y: Tensor = layer(x, styles[name], self._noise(name, layer, noise, batch), gain)
             if kept is not None:
                 kept[name] = y
             return y
 
         for r in self.config.channels:
-            block = self.get_submodule(f"b{r}")
+            block = self.block(r)
             if hasattr(block, "skip"):
                 shortcut = block.skip(x, gain=SQRT_HALF)
                 x = convolve(convolve(x, f"b{r}.conv0"), f"b{r}.conv1", SQRT_HALF) + shortcut

@@ -58,7 +58,8 @@ class SynthesisNetwork(StyleSynthesis):
         for layer in geometry:
             self.add_module(layer.name, SynthesisLayer(layer, config))
         self.layer_names = ["input", *(layer.name for layer in geometry)]
-        self.style_dims = {name: self.get_submodule(name).in_channels for name in self.layer_names}
+        self.style_dims = {"input": self.input.in_channels}
+        self.style_dims |= {layer.name: layer.source.channels for layer in geometry}
         self.w_index = {name: index for index, name in enumerate(self.layer_names)}
         convolutions = geometry[:-1]
         self.feature_dims = {layer.name: (layer.target.channels, layer.target.sampling_rate) for layer in convolutions}
@@ -75,7 +76,8 @@ class SynthesisNetwork(StyleSynthesis):
                 side = self.feature_dims[name][1]
                 first = (x.shape[-1] - side) // 2
                 kept[name] = x[:, :, first : first + side, first : first + side]
-        return x.to(styles["input"].dtype) * self.config.output_scale
+        image: Tensor = x.to(styles["input"].dtype) * self.config.output_scale
+        return image
 
 
 class Generator(StyleGenerator):

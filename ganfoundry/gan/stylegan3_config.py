@@ -82,9 +82,9 @@ class StyleGAN3Config:
     conv_clamp: float | None = 256.0
 
     def __post_init__(self) -> None:
-        positive = ("resolution", "img_channels", "z_dim", "w_dim", "num_mapping_layers", "mapping_lr_multiplier")
-        positive += ("channel_base", "channel_max", "num_layers", "first_cutoff", "first_stopband", "last_stopband_rel")
-        positive += ("conv_kernel", "filter_size", "lrelu_upsampling")
+        positive = ["resolution", "img_channels", "z_dim", "w_dim", "num_mapping_layers", "mapping_lr_multiplier"]
+        positive += ["channel_base", "channel_max", "num_layers", "first_cutoff", "first_stopband", "last_stopband_rel"]
+        positive += ["conv_kernel", "filter_size", "lrelu_upsampling"]
         wrong = [f"{name} = {getattr(self, name)}" for name in positive if not getattr(self, name) > 0]
         wrong += [f"{name} = {getattr(self, name)}" for name in ("c_dim", "margin_size") if getattr(self, name) < 0]
         wrong += not_finite(self)

@@ -154,7 +154,7 @@ def open_images(path: Path, resolution: int, batch: int) -> Images:
         If it is not uint8 (N, resolution, resolution, 3) with at least one batch of images.
     """
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        images: Images = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is not a file of training images ({error}); render or collect it again") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (resolution, resolution, 3):
@@ -175,7 +175,7 @@ class BatchOrder:
 
     def rows(self, step: int) -> NDArray[np.int64]:
         """Rows (batch,) of a step; a batch may straddle two epochs."""
-        positions = np.arange(step * self.batch, (step + 1) * self.batch)
+        positions = range(step * self.batch, (step + 1) * self.batch)
         return np.array([self._permuted(position // self.count)[position % self.count] for position in positions])
 
     def _permuted(self, epoch: int) -> NDArray[np.int64]:

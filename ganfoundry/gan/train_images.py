@@ -160,7 +160,7 @@ def collect_part(task: CollectTask) -> int:
         name = source.names[index]
         pixels, kinds, reason = _convert(source, index, task)
         irregular += [(kind, name) for kind in kinds]
-        if reason:
+        if pixels is None:
             left_out.append((name, reason))
         else:
             images.append(pixels)

@@ -140,7 +140,8 @@ class ArraySource(Source):
             self._block = (number, self._dataset[first : first + self._block_rows])
         block = self._block[1]
         assert block is not None
-        return block[offset]
+        row: NDArray[np.uint8] = block[offset]
+        return row
 
 
 class ShardSource(Source):
@@ -162,7 +163,8 @@ class ShardSource(Source):
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """Return one row."""
-        return self._reader.read(self._field, index, index + 1)[0]
+        row: NDArray[np.uint8] = self._reader.read(self._field, index, index + 1)[0]
+        return row
 
 
 def open_source(path: Path, key: str | None = None) -> Source:

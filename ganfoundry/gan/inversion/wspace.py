@@ -57,7 +57,8 @@ class WSpace:
     def to_u(self, w: Tensor) -> Tensor:
         """Even coordinates (..., w_dim) of w (..., w_dim); the inverse of :meth:`to_w`."""
         offset = (w - self.mean).double()
-        return torch.linalg.solve(self.root.double(), offset.unsqueeze(-1)).squeeze(-1).to(w.dtype)
+        u: Tensor = torch.linalg.solve(self.root.double(), offset.unsqueeze(-1))
+        return u.squeeze(-1).to(w.dtype)
 
     def distance(self, w: Tensor) -> Tensor:
         """Distance to the mean w in units of the spread, (N,): 1 is as far as samples are.
