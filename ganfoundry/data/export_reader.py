@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from ganfoundry.data.description import SetDescription
 from ganfoundry.data.integrity import h5py, open_dataset, open_hdf5
 from ganfoundry.data.manifest import Fields
+from ganfoundry.data.row_reader import RowReader
 from ganfoundry.errors import InputError
 
 MAX_BYTES = 1 << 42
@@ -34,7 +34,7 @@ COLUMNS = (
 )
 
 
-class ExportReader:
+class ExportReader(RowReader):
     """Rows of an export's HDF5 file; the file is opened by the process that reads, so it may be sent to workers.
 
     Parameters
@@ -56,9 +56,11 @@ class ExportReader:
         If the file is missing, damaged, or no export.
     """
 
+    _OWN = ("_opened",)
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path)
         self.path = Path(path)
-        self._reset()
         file = self._file()
         try:
             table = {name: json.loads(file.attrs[name]) for name in ("classes", "keypoint_names", "recipe")}
@@ -77,24 +79,8 @@ class ExportReader:
             raise InputError(f"{path} is damaged, or no export of this version ({error}); export again") from None
 
     def _reset(self) -> None:
-        self._pid, self._lock = os.getpid(), threading.RLock()
+        super()._reset()
         self._opened: h5py.File | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        own = ("_pid", "_lock", "_opened")
-        return {name: value for name, value in self.__dict__.items() if name not in own}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._reset()
-
-    def __len__(self) -> int:
-        return self._rows
-
-    @property
-    def fields(self) -> Fields:
-        """Name -> (dtype string, shape of one row)."""
-        return self._fields
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """Return all rows of one field.
@@ -116,17 +102,13 @@ class ExportReader:
         IndexError
             If the rows are not all there.
         """
-        wanted = np.asarray(indices, np.int64).reshape(-1)
-        if wanted.size and not (wanted.min() >= 0 and wanted.max() < self._rows):
-            raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {self._rows} in {self.path}")
+        wanted = self._wanted(indices)
         order = np.argsort(wanted, kind="stable")
         breaks = np.flatnonzero(np.diff(wanted[order]) != 1) + 1
         runs = [run for run in np.split(order, breaks) if len(run)]
         result = {}
         for name in self._fields if names is None else names:
-            if name not in self._fields:
-                raise InputError(f'{self.path} has no field "{name}"; it has {", ".join(self._fields)}')
-            dtype, shape = self._fields[name]
+            dtype, shape = self._field(name)
             out = np.empty((len(wanted), *shape), dtype)
             for run in runs:
                 out[run] = self._read(name, int(wanted[run[0]]), len(run))
@@ -134,8 +116,7 @@ class ExportReader:
         return result
 
     def _read(self, name: str, start: int, count: int) -> npt.NDArray[Any]:
-        if self._pid != os.getpid():  # forked: the parent's handle and lock are not ours
-            self._reset()
+        self._reset_after_fork()
         with self._lock:
             try:
                 values: npt.NDArray[Any] = self._file()[name][start : start + count]

@@ -6,7 +6,6 @@ import collections
 import itertools
 import operator
 import os
-import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,15 @@ import numpy.typing as npt
 
 from ganfoundry.data.index import check_index
 from ganfoundry.data.integrity import h5py, open_dataset, open_hdf5, sha256_file
-from ganfoundry.data.manifest import Fields, load_plan, load_records, shard_path
+from ganfoundry.data.manifest import load_plan, load_records, shard_path
+from ganfoundry.data.row_reader import RowReader
 from ganfoundry.errors import InputError
 
 Array = npt.NDArray[Any]
 _Column = tuple[h5py.h5d.DatasetID, h5py.h5s.SpaceID, int]  # and the rows of a chunk
 
 
-class ShardReader:
+class ShardReader(RowReader):
     """Rows of a finished folder of shards.
 
     Nothing but two small text files is read until the first row is asked for; files are opened in the process that
@@ -48,7 +48,10 @@ class ShardReader:
         If the folder is not one of shards, is unfinished, or its shards disagree about their fields.
     """
 
+    _OWN = ("_open", "_hashed")
+
     def __init__(self, folder: str | os.PathLike[str], *, max_open: int = 16) -> None:
+        super().__init__(folder)
         self.folder = Path(folder)
         self.max_open = max_open
         plan = load_plan(folder)
@@ -69,29 +72,11 @@ class ShardReader:
                 raise InputError(
                     f"{shard_path(folder, record.shard)} has other fields than the first shard; make the folder again"
                 )
-        self._reset()
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.RLock()
+        super()._reset()
         self._open: collections.OrderedDict[int, dict[str, _Column]] = collections.OrderedDict()
         self._hashed: set[int] = set()  # shards whose sha256 this process has compared
-
-    def __getstate__(self) -> dict[str, Any]:
-        own = ("_pid", "_lock", "_open", "_hashed")
-        return {name: value for name, value in self.__dict__.items() if name not in own}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._reset()
-
-    def __len__(self) -> int:
-        return self._rows
-
-    @property
-    def fields(self) -> Fields:
-        """Name -> (dtype string, shape of one row)."""
-        return self._fields
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """Return rows ``start`` to ``stop`` of one field, (stop - start, *row shape).
@@ -126,9 +111,7 @@ class ShardReader:
         InputError, IndexError
             As :meth:`read`.
         """
-        wanted = np.asarray(indices, np.int64).reshape(-1)
-        if wanted.size and not (wanted.min() >= 0 and wanted.max() < self._rows):
-            raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {self._rows} in {self.folder}")
+        wanted = self._wanted(indices)
         order = np.argsort(wanted, kind="stable")
         runs = _runs(wanted[order], self._rows_per_shard)
         result = {}
@@ -163,16 +146,9 @@ class ShardReader:
         """Close all files; the next read opens them again."""
         self._reset()
 
-    def _field(self, name: str) -> tuple[str, tuple[int, ...]]:
-        try:
-            return self._fields[name]
-        except KeyError:
-            raise InputError(f'{self.folder} has no field "{name}"; it has {", ".join(self._fields)}') from None
-
     def _fill(self, shard: int, name: str, offset: int, out: Array) -> None:
         """Read rows from ``offset`` on into ``out``, below h5py's indexing: it costs more than the reading itself."""
-        if self._pid != os.getpid():  # forked: the parent's handles and lock are not ours
-            self._reset()
+        self._reset_after_fork()
         with self._lock:
             dataset, space, chunk_rows = self._dataset(shard, name)
             space.select_hyperslab((offset, *(0,) * (out.ndim - 1)), out.shape)
