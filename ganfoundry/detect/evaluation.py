@@ -102,7 +102,7 @@ def mask_average_precision(found: Sequence[Instances], instances: NDArray[np.uin
 
 
 def _coco_truth(instances: NDArray[np.uint8]) -> dict[str, Any]:
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image, ids in enumerate(instances):
         for value, pixels in zip(*np.unique(ids[ids > 0], return_counts=True), strict=True):
             annotations.append(

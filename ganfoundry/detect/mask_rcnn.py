@@ -85,8 +85,9 @@ class DetectorConfig:
             If the text is not such a description.
         """
         try:
-            table = json.loads(text)
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+            table: dict[str, Any] = json.loads(text)
+            table = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+            return cls(**table)
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError("the detector's description cannot be read; train it again with train-detector") from error
 

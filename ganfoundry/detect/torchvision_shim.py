@@ -205,4 +205,5 @@ def _sample(feature: Tensor, x: Tensor, y: Tensor) -> Tensor:
     lattice = torch.stack(torch.broadcast_tensors(u[:, None, :], v[:, :, None]), 3).to(feature.dtype)
     flat = lattice.reshape(1, -1, x.shape[1], 2)
     values = functional.grid_sample(feature[None], flat, "bilinear", "border", align_corners=False)[0]
-    return values.unflatten(1, (len(x), -1)) * inside
+    samples: Tensor = values.unflatten(1, (len(x), -1)) * inside
+    return samples

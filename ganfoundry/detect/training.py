@@ -177,7 +177,7 @@ def _soil(x: Tensor, ground: Tensor, rng: np.random.Generator) -> Tensor:
     clouds = functional.interpolate(clouds, size=size, mode="bicubic", align_corners=False)[0]
     clouds = clouds * float(rng.uniform(0, 0.1))
     if rng.random() < 0.4:
-        rows = torch.arange(size[0])[:, None] < rng.integers(0, size[0])
+        rows = torch.arange(size[0])[:, None] < int(rng.integers(0, size[0]))
         shade = torch.from_numpy(rng.normal(0, 0.2, (3, 1, 1)).astype(np.float32))
         clouds = clouds + rows * shade
     return x + clouds * ground

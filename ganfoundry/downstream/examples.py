@@ -41,7 +41,7 @@ class Examples:
     @property
     def resolution(self) -> int:
         """Side of the images in pixels."""
-        return self.image.shape[1]
+        return int(self.image.shape[1])
 
     @property
     def has_keypoints(self) -> bool:
@@ -50,8 +50,8 @@ class Examples:
 
     def rows(self, index: NDArray[np.int64] | slice) -> Self:
         """Pick rows, in the order given."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return type(self)(*(None if value is None else value[index] for value in values))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(**{name: value[index] for name, value in values.items() if value is not None})
 
     def confident(self) -> Self:
         """The same with keypoints that are visible for sure (1) or not (0), split at a weight of one half."""

@@ -59,7 +59,7 @@ class MeanTeacher:
         progress = min(1.0, step / (RAMP * self.supervised.recipe.steps))
         weight = self.weight * float(np.exp(-5 * (1 - progress) ** 2))
         difference = (_probabilities(other) - said).square().sum(1).mean()
-        return task_losses(labelled, batch, self.supervised.class_weights) | {"agreement": weight * difference}  # type: ignore[arg-type]
+        return task_losses(labelled, batch, self.supervised.class_weights) | {"agreement": weight * difference}
 
 
 def _moved(images: Images, generator: torch.Generator) -> Tensor:

@@ -159,7 +159,8 @@ def _small(width: int) -> nn.Sequential:
 
     def down(inputs: int, outputs: int) -> nn.Module:
         shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, 2, bias=False), nn.BatchNorm2d(outputs))
-        return BasicBlock(inputs, outputs, 2, shortcut)
+        block: nn.Module = BasicBlock(inputs, outputs, 2, shortcut)
+        return block
 
     middle, last = 2 * width, 4 * width
     return nn.Sequential(

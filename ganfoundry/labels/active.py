@@ -45,7 +45,8 @@ def feature_space(pooled: ArrayLike) -> Floats:
     values = (values - values.mean(0)) / np.maximum(values.std(0), 1e-6)
     left, size, _ = np.linalg.svd(values, full_matrices=False)
     kept = min(_DIMENSIONS, len(size))
-    return left[:, :kept] * size[:kept]
+    components: Floats = left[:, :kept] * size[:kept]
+    return components
 
 
 def typicality(space: ArrayLike) -> Floats:
@@ -115,7 +116,8 @@ def uncertainty_weights(scores: ArrayLike) -> Floats:
 
 def _distances(a: Floats, b: Floats) -> Floats:
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    return np.sqrt(np.maximum(squares, 0))
+    distances: Floats = np.sqrt(np.maximum(squares, 0))
+    return distances
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def survey(
     columns: list[tuple[NDArray[Any], ...]] = []
     for rows in w.split(BATCH):
         images, maps = images_and_features(synthesis, rows, layers)
-        found = (images, torch.cat([maps[name].mean((2, 3)) for name in layers], 1).numpy())
+        found: tuple[NDArray[Any], ...] = (images, torch.cat([maps[name].mean((2, 3)) for name in layers], 1).numpy())
         if interpreter is not None:
             seen = interpreter.predict(maps)
             found = (*found, seen.score.numpy(), seen.label.numpy(), seen.uncertainty.numpy())
@@ -242,7 +244,8 @@ class Candidates:
             table: dict[str, Any] = json.loads(path.read_text("utf-8"))
             if table.pop("format") != FORMAT:
                 raise ValueError("another format")
-            found = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in table.items()})
+            table = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
+            found = cls(**table)
             if not all(0 <= number < found.num_candidates for number in found.numbers):
                 raise ValueError("a number beyond the candidates")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -69,7 +69,8 @@ def at_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
     """
     logits = np.log(np.clip(np.asarray(probabilities, np.float64), 1e-12, None)) / temperature
     weights = np.exp(logits - logits.max(1, keepdims=True))
-    return weights / weights.sum(1, keepdims=True)
+    softened: Floats = weights / weights.sum(1, keepdims=True)
+    return softened
 
 
 def negative_log_likelihood(probabilities: ArrayLike, truth: ArrayLike) -> float:
@@ -149,4 +150,5 @@ def image_errors(truth: ArrayLike, labels: ArrayLike, counted: ArrayLike | None 
     if counted is not None:
         object_pixels &= np.asarray(counted, bool)
     wrong = ((true != found) & object_pixels).sum((1, 2))
-    return wrong / np.maximum(1, object_pixels.sum((1, 2)))
+    share: Floats = wrong / np.maximum(1, object_pixels.sum((1, 2)))
+    return share

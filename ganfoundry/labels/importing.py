@@ -262,7 +262,7 @@ class Importer:
                     "other-generator", sample.name, f"its latent is of the generator {theirs}..., not {sha256[:12]}..."
                 )
         own = [sample for sample in self.imported if sample.generator_sha256 == sha256]
-        made = draw(np.stack([sample.w for sample in own])) if own else []
+        made: Iterable[NDArray[np.uint8]] = draw(np.stack([sample.w for sample in own])) if own else []
         for sample, picture in zip(own, made, strict=True):
             same = picture.shape == sample.image.shape
             difference = float(np.abs(picture.astype(float) - sample.image).mean()) if same else np.inf

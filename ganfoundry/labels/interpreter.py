@@ -57,8 +57,8 @@ class Prediction:
     @classmethod
     def joined(cls, parts: Sequence["Prediction"]) -> "Prediction":
         """Predictions of one interpreter, one after the other."""
-        columns = ([getattr(part, f.name) for part in parts] for f in fields(cls))
-        return cls(*(None if column[0] is None else torch.cat(column) for column in columns))
+        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(cls)}
+        return cls(**{name: torch.cat(column) for name, column in columns.items() if column[0] is not None})
 
 
 class StyleInterpreter:

@@ -112,7 +112,7 @@ def initial_parameters(
 
     "he": He-normal, the last layer small and so undecided; "normal": deviation 0.02 as in DatasetGAN's code.
     """
-    weights = []
+    weights: list[Tensor] = []
     for fan_in, fan_out in itertools.pairwise(widths):
         scale = (2 / fan_in) ** 0.5 * (0.1 if len(weights) == len(widths) - 2 else 1)
         if initialisation == "normal":

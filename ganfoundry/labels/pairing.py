@@ -102,8 +102,9 @@ class Pool:
             for name in {sample.name, *sample.known_as}:
                 self._names.setdefault(name.casefold(), set()).add(index)
             ending = re.search(r"\d+$", sample.name)
-            for number in {int(ending.group()) if ending else None, sample.seed} - {None}:
-                self._numbers.setdefault(int(number), set()).add(index)
+            for number in (int(ending.group()) if ending else None, sample.seed):
+                if number is not None:
+                    self._numbers.setdefault(int(number), set()).add(index)
 
     def find(self, file_name: str) -> int | None:
         """Row of the sample that a file belongs to; None if there is none.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ def label_samples(
     dtype : torch.float32 or torch.bfloat16, of the interpreter's products
     """
     layers = [name for name, _ in interpreter.config.layers]
-    parts: list[dict[str, NDArray]] = []
+    parts: list[dict[str, NDArray[Any]]] = []
     for rows in w.split(batch):
         image, features = images_and_features(synthesis, rows, layers, batch=batch)
         prediction = interpreter.predict(features, dtype=dtype)
@@ -150,7 +150,7 @@ def held_out_prediction(table: FeatureTable, folds: Sequence[NDArray[np.int64]],
     found: dict[int, Prediction] = {}
     for unseen in folds:
         others = np.setdiff1d(np.arange(len(table)), unseen)
-        interpreter = fit(table.subset(others), others)
+        interpreter = fit(table.subset(torch.from_numpy(others)), others)
         for image in unseen.tolist():
             found[image] = interpreter.predict(table.features(image))
     return Prediction.joined([found[image] for image in sorted(found)])

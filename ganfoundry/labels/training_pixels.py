@@ -90,7 +90,8 @@ class PixelSampler:
         image, x, y = self.points[random.integers(len(self.points), size=count)].T
         shift = 2 * self.sigma * random.standard_normal((2, count))
         column, row = (np.clip(v + d, 0, self.side - 1).astype(np.int64) for v, d in zip((x, y), shift, strict=True))
-        return (image.astype(np.int64) * self.side + row) * self.side + column
+        pixels: NDArray[np.int64] = (image.astype(np.int64) * self.side + row) * self.side + column
+        return pixels
 
     def _visit(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
         """One pixel of each of `count` regions; no region twice before every other was visited."""
@@ -115,10 +116,10 @@ class PixelSampler:
         natural = self.counts / self.counts.sum()
         frequency = drawn / max(1, drawn.sum())
         seen = (self.counts > 0) & (drawn > 0)
-        shift = np.log(natural, where=seen, out=np.zeros(len(seen))) - np.log(
-            frequency, where=seen, out=np.zeros(len(seen))
-        )
-        return shift.astype(np.float32)
+        wanted = np.log(natural, where=seen, out=np.zeros(len(seen)))
+        found = np.log(frequency, where=seen, out=np.zeros(len(seen)))
+        shift: NDArray[np.float32] = (wanted - found).astype(np.float32)
+        return shift
 
 
 def _visible_points(keypoints: NDArray[np.float32] | None) -> NDArray[np.float64]:

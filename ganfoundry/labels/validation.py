@@ -246,9 +246,9 @@ def _overlays(result: Validation) -> list[Section]:
         if item.inverted is not None:
             tiles.append(drawn(replace(item, shown=item.inverted), palette))
             captions.append("its inversion")
-    tiles = np.stack(tiles)
+    pictures = np.stack(tiles)
     figures = [
-        Figure(captioned(tiles[i : i + TILES], captions[i : i + TILES], 6, scale=1), "", QUALITY)
+        Figure(captioned(pictures[i : i + TILES], captions[i : i + TILES], 6, scale=1), "", QUALITY)
         for i in range(0, len(tiles), TILES)
     ]
     text = (

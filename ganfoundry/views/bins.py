@@ -57,7 +57,8 @@ class AzimuthBins:
     def off_centre(self, azimuth: ArrayLike) -> NDArray[np.float64]:
         """Degrees between azimuths and the middle of their bins."""
         middle = self.first + self.width * self.of(azimuth)
-        return np.abs(np.asarray(angle_difference(np.asarray(azimuth, np.float64), middle)))
+        distance: NDArray[np.float64] = np.abs(np.asarray(angle_difference(np.asarray(azimuth, np.float64), middle)))
+        return distance
 
     def signed(self, azimuth: float) -> float:
         """An azimuth as it is read in this range: 340 is -20 where the bins begin below 0."""

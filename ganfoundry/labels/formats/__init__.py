@@ -88,9 +88,9 @@ def read_annotations(
         raise InputError(f"{path} does not exist; give the file or folder that the annotation tool wrote")
     kind = format or detect(path)
     kind = "coco" if kind == "cvat" else kind
-    if kind in _MAPS:
-        return _MAPS[kind].read(path, classes)
-    return _JSON[kind].read(path)
+    images: Iterator[AnnotatedImage]
+    images = _MAPS[kind].read(path, classes) if kind in _MAPS else _JSON[kind].read(path)
+    return images
 
 
 def write_annotations(

@@ -77,7 +77,8 @@ def read_maps(
     pictures = Pictures(root, files)
     for file in files:
         ids = load(file)
-        canvas = Canvas(*ids.shape, str(file))
+        height, width = ids.shape
+        canvas = Canvas(height, width, str(file))
         present = np.unique(ids)
         if present[0] < 0 or present[-1] >= MAX_CLASSES:
             raise InputError(
@@ -111,7 +112,7 @@ def _read_keypoints(path: Path) -> dict[str, Keypoints]:
     where = str(path)
     table = mapping(read_json(path), "the file", where)
     names = listing(table.get("names"), "names", where)
-    result = {}
+    result: dict[str, Keypoints] = {}
     for stem, rows in mapping(table.get("keypoints"), "keypoints", where).items():
         rows = listing(rows, "keypoints", where)
         if len(rows) != len(names) or not all(_is_point(row) for row in rows):

@@ -84,7 +84,8 @@ def _draw(canvas: Canvas, shape: Any) -> None:
     if kind == "point" and len(points) == 1:
         flags = shape.get("flags")
         hidden = isinstance(flags, dict) and flags.get("hidden") is True
-        canvas.point(label, *points[0].tolist(), 1.0 if hidden else 2.0)
+        x, y = points[0].tolist()
+        canvas.point(label, x, y, 1.0 if hidden else 2.0)
     elif kind == "polygon":
         if len(points) < 3:
             canvas.note(f"a polygon of {label} has {len(points)} points and no area; left out")
@@ -105,9 +106,9 @@ def _draw(canvas: Canvas, shape: Any) -> None:
 
 def _placed_mask(canvas: Canvas, points: NDArray[np.float64], encoded: object) -> NDArray[np.bool_]:
     (x0, y0), (x1, y1) = points.astype(np.int64).tolist()
-    crop = _picture(_decoded(encoded, "a mask")) > 0
+    crop: NDArray[np.bool_] = _picture(_decoded(encoded, "a mask")) > 0
     if crop.ndim == 3:
-        crop = crop.any(axis=2)
+        crop = np.any(crop, axis=2)
     inside = 0 <= x0 <= x1 < canvas.width and 0 <= y0 <= y1 < canvas.height
     if not inside or crop.shape != (y1 - y0 + 1, x1 - x0 + 1):
         raise InputError(

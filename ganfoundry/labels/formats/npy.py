@@ -36,7 +36,8 @@ def _load(file: Path) -> IdMap:
         raise InputError(f"cannot read {file}: {str(error)[:120]}; save it again with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "uibf":
         raise InputError(f"{file} does not hold class ids (H, W); save one array of whole numbers with numpy.save")
-    checked_size(*array.shape, str(file))
+    height, width = array.shape
+    checked_size(height, width, str(file))
     values = np.asarray(array)
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.floor(values)).all()):
         raise InputError(f"{file} holds numbers that are no class ids; save whole numbers")
