@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline import manifest
+from pipeline import earlier, manifest
 from pipeline.artifacts import Artifact
 from pipeline.config import Parameter, Setting, build, own_variables, resolve_settings
 from pipeline.errors import UserError
@@ -246,6 +246,8 @@ def decide(plan: Plan, *, force: bool = False, verify: bool = False) -> Plan:
 def _decide_unfinished(plan: Plan, progress: Mapping[str, Any], *, force: bool) -> Plan:
     if force:
         return replace(plan, reasons=("--force",))
+    if (earlier.read_record(plan.folder) or {}).get("fingerprint") == plan.fingerprint:
+        return replace(plan, reasons=("unfinished: the earlier output comes back",))
     if progress.get("emptying"):
         return replace(plan, reasons=("unfinished: starting over",))
     if progress.get("fingerprint") == plan.fingerprint:

@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -172,12 +172,12 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def empty_folder(folder: Path) -> None:
+def empty_folder(folder: Path, *, keep: Collection[str] = ()) -> None:
     """Remove everything but the lock and progress.json; run.json goes first, so no half folder looks finished."""
     (folder / RECORD).unlink(missing_ok=True)
     fsync_folder(folder)
     for entry in folder.iterdir():
-        if entry.name in (LOCK, PROGRESS):
+        if entry.name in (LOCK, PROGRESS, *keep):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

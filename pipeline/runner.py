@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import manifest
+from pipeline import earlier, manifest
 from pipeline.artifacts import Artifact, Writer
 from pipeline.errors import RunError, UserError, exit_code_of, is_disk_full
 from pipeline.executor import Executor
@@ -43,7 +43,7 @@ def execute(plan: Plan, executor: Executor, display: Display, *, force: bool = F
     RunError
         The stage failed; for an unexpected exception the traceback is in the folder's error.log.
     """
-    if plan.action == "skip":
+    if plan.action == "skip" and not (plan.folder / earlier.FOLDER).exists():
         return _skipped(plan)
     _make_folder(plan)
     try:
@@ -52,6 +52,9 @@ def execute(plan: Plan, executor: Executor, display: Display, *, force: bool = F
             for source in plan.sources.values():
                 if source.path is not None:
                     stack.enter_context(manifest.locked(source.path, shared=True))
+            earlier.settle(plan.folder)
+            if not force and (earlier.read_record(plan.folder) or {}).get("fingerprint") == plan.fingerprint:
+                earlier.bring_back(plan.folder)
             plan = decide(plan, force=force, verify=verify)  # another run may have finished it meanwhile
             if plan.action == "skip":
                 return _skipped(plan)
@@ -85,7 +88,8 @@ def _opens(plan: Plan) -> Path:
 
 def _run(plan: Plan, executor: Executor, display: Display, *, force: bool, verify: bool) -> Outcome:
     started, clock = datetime.now(UTC), time.perf_counter()
-    _prepare(plan, started, empty=force or not (plan.kept or plan.stage.keeps_earlier))
+    before = None if force else manifest.read_record(plan.folder)
+    _prepare(plan, started, force=force)
     context = Context(
         executor=executor,
         tracker=Tracker(plan.folder / manifest.TRACK),
@@ -98,15 +102,32 @@ def _run(plan: Plan, executor: Executor, display: Display, *, force: bool, verif
         for item in plan.stage.inputs
     }
     out: Writer[Artifact] = Writer(plan.folder, plan.fingerprint)
-    plan.stage.call(plan.config, inputs, out, context)
+    try:
+        plan.stage.call(plan.config, inputs, out, context)
+    except Exception as error:
+        if exit_code_of(error) == UserError.exit_code:
+            with suppress(OSError):  # the next run carries it through
+                _undo(plan.folder, before)
+        raise
     seconds = time.perf_counter() - clock
     manifest.write_json(plan.folder / manifest.RECORD, _record(plan, out, started, seconds))
     (plan.folder / manifest.PROGRESS).unlink(missing_ok=True)
+    earlier.forget(plan.folder)
     return Outcome(plan.stage.name, plan.folder, plan.action, plan.reasons, _opens(plan), seconds, out.figures)
 
 
-def _prepare(plan: Plan, started: datetime, *, empty: bool) -> None:
-    """Make the folder ready: its content kept or removed, the fingerprint of what it is to become written down."""
+def _undo(folder: Path, before: Mapping[str, Any] | None) -> None:
+    """Leave the folder of a stage that refuses as it was before, where that was a finished output."""
+    if earlier.read_record(folder) is not None:
+        if earlier.nothing_made(folder):
+            earlier.bring_back(folder)
+    elif before is not None and earlier.untouched(folder, before):
+        manifest.write_json(folder / manifest.RECORD, before)
+        (folder / manifest.PROGRESS).unlink(missing_ok=True)
+
+
+def _prepare(plan: Plan, started: datetime, *, force: bool) -> None:
+    """Make the folder ready: its content kept, put away or removed; write down what it is to become."""
     progress = {
         "stage": plan.stage.name,
         "stage_version": plan.stage.version,
@@ -118,9 +139,11 @@ def _prepare(plan: Plan, started: datetime, *, empty: bool) -> None:
     }
     manifest.remove_torn_writes(plan.folder)
     path = plan.folder / manifest.PROGRESS
-    if empty:
+    if force or not (plan.kept or plan.stage.keeps_earlier):
         manifest.write_json(path, {**progress, "emptying": True})
-        manifest.empty_folder(plan.folder)
+        if not force and manifest.read_record(plan.folder) is not None:
+            earlier.put_away(plan.folder)
+        manifest.empty_folder(plan.folder, keep=() if force else (earlier.FOLDER,))
     manifest.write_json(path, progress)
     (plan.folder / manifest.RECORD).unlink(missing_ok=True)
     (plan.folder / manifest.ERROR_LOG).unlink(missing_ok=True)
@@ -166,7 +189,10 @@ def readable(error: Exception, folder: Path, stage: str) -> Exception:
         return error
     again = "then run the same command again, it continues"
     if is_disk_full(error):
-        return RunError(f"disk full while {stage} was writing {folder} ({error}): free some space, {again}.")
+        room = ""
+        if earlier.read_record(folder) is not None:
+            room = f" ({folder / earlier.FOLDER} holds the earlier output; --force starts over without it)"
+        return RunError(f"disk full while {stage} was writing {folder} ({error}): free some space{room}, {again}.")
     if isinstance(error, MemoryError):
         return RunError(f"not enough memory for {stage}: use fewer --workers or smaller settings, {again}.")
     if isinstance(error, PermissionError):
