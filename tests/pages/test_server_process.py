@@ -11,21 +11,12 @@ from flask import Flask
 from ganfoundry.errors import RunError
 from ganfoundry.labels.labelset import LabelSet
 from pages.server import serve
-from tests.pages.pagehelp import ROOT, SIDE, Server, body, free_port, shaded_labels
-from tests.stages.labelhelp import shades_gan
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("made")
-    gan = shades_gan(folder / "gan")
-    shaded_labels(folder / "labels", gan)
-    return folder
+from tests.pages.pagehelp import ROOT, SIDE, Server, body, free_port
 
 
 @pytest.fixture
-def folder(made, tmp_path):
-    shutil.copytree(made / "labels", tmp_path / "labels")
+def folder(shaded, tmp_path):
+    shutil.copytree(shaded / "labels", tmp_path / "labels")
     return tmp_path / "labels"
 
 
@@ -36,11 +27,11 @@ def numbered(number):
     return mask
 
 
-def test_killed_while_it_saves_it_loses_nothing_that_it_acknowledged(made, folder):
+def test_killed_while_it_saves_it_loses_nothing_that_it_acknowledged(shaded, folder):
     """kill -9 in the middle of many saves, then a new server on the same port: the last acknowledged save is there."""
     port, acknowledged, sent = free_port(), 0, 0
     for round_number in range(2):
-        server = Server("annotate-parts", "--open", folder, "--gan", made / "gan", port=port)
+        server = Server("annotate-parts", "--open", folder, "--gan", shaded / "gan", port=port)
         assert server.url.startswith(f"http://127.0.0.1:{port}/")
         sample = server.ask("GET", "api/samples/sample-2")
         assert sample["revision"] in (acknowledged + 1, sent + 1)
@@ -57,7 +48,7 @@ def test_killed_while_it_saves_it_loses_nothing_that_it_acknowledged(made, folde
             pass
         server.kill()
         assert acknowledged > 0
-    last = Server("annotate-parts", "--open", folder, "--gan", made / "gan", port=port)
+    last = Server("annotate-parts", "--open", folder, "--gan", shaded / "gan", port=port)
     revision = last.ask("GET", "api/samples/sample-2")["revision"]
     last.stop()
     assert revision in (acknowledged + 1, sent + 1)
@@ -66,10 +57,10 @@ def test_killed_while_it_saves_it_loses_nothing_that_it_acknowledged(made, folde
     assert labels.provenance["corrected"] == ["sample-2"]
 
 
-def test_one_server_a_folder_and_one_newest_revision(made, folder):
-    server = Server("annotate-parts", "--open", folder, "--gan", made / "gan")
+def test_one_server_a_folder_and_one_newest_revision(shaded, folder):
+    server = Server("annotate-parts", "--open", folder, "--gan", shaded / "gan")
     with pytest.raises(AssertionError, match=rf"in use by another run \(process {server.process.pid}\)"):
-        Server("annotate-parts", "--open", folder, "--gan", made / "gan")
+        Server("annotate-parts", "--open", folder, "--gan", shaded / "gan")
     answers = []
 
     def save(value):
