@@ -58,7 +58,7 @@ def class_iou(confusion: NDArray[np.int64]) -> Floats:
     """
     hit = np.diag(confusion).astype(float)
     union = confusion.sum(0) + confusion.sum(1) - hit
-    return np.divide(hit, union, where=union > 0, out=np.full(len(hit), np.nan))
+    return np.asarray(np.divide(hit, union, where=union > 0, out=np.full(len(hit), np.nan)))
 
 
 def mean_iou(
@@ -170,7 +170,7 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> Floats:
     low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
     common = np.clip(high - low, 0, None).prod(-1)
     union = _area(first) + _area(second) - common
-    return np.divide(common, union, where=union > 0, out=np.zeros_like(common))
+    return np.asarray(np.divide(common, union, where=union > 0, out=np.zeros_like(common)))
 
 
 def mask_iou(a: ArrayLike, b: ArrayLike) -> Floats:
@@ -187,7 +187,7 @@ def mask_iou(a: ArrayLike, b: ArrayLike) -> Floats:
     first, second = (np.asarray(m).astype(bool).reshape(len(np.asarray(m)), -1).astype(float) for m in (a, b))
     common = first @ second.T
     union = first.sum(1)[:, None] + second.sum(1)[None] - common
-    return np.divide(common, union, where=union > 0, out=np.zeros_like(common))
+    return np.asarray(np.divide(common, union, where=union > 0, out=np.zeros_like(common)))
 
 
 def auroc(positive: ArrayLike, scores: ArrayLike) -> float:

@@ -60,7 +60,8 @@ def magnify(images: Pixels, scale: int) -> Pixels:
 
 def colourise(label: NDArray[np.integer], palette: Pixels) -> Pixels:
     """Paint part ids (..., H, W) with the colours of a palette (classes, 3): (..., H, W, 3) uint8."""
-    return palette[label]
+    colours: Pixels = palette[label]
+    return colours
 
 
 def overlay(images: Pixels, labels: NDArray[np.integer], palette: Pixels, *, opacity: float = 0.55) -> Pixels:
@@ -89,7 +90,8 @@ def heatmap(values: NDArray[np.floating], maximum: float) -> Pixels:
     position = np.clip(np.asarray(values, float) / max(maximum, 1e-12), 0, 1) * (len(_HEAT) - 1)
     low = np.minimum(position.astype(int), len(_HEAT) - 2)
     fraction = (position - low)[..., None]
-    return np.round(_HEAT[low] * (1 - fraction) + _HEAT[low + 1] * fraction).astype(np.uint8)
+    colours: Pixels = np.round(_HEAT[low] * (1 - fraction) + _HEAT[low + 1] * fraction).astype(np.uint8)
+    return colours
 
 
 def captioned(images: Pixels, captions: Sequence[str], columns: int, *, scale: int = 2) -> Pixels:

@@ -124,8 +124,8 @@ def make_blocks(export: ExportSet, name: str, folder: Path, parts: Path, rows_pe
         for number in range(count):
             at = chosen[number * rows_per_block : (number + 1) * rows_per_block]
             where = str(export.shards), str(folder), str(parts)
-            place = len(blocks), split, number, count
-            blocks.append(Block(*where, export.description, name, *place, export.rows[at], export.keep[at]))
+            rows, keep = export.rows[at], export.keep[at]
+            blocks.append(Block(*where, export.description, name, len(blocks), split, number, count, rows, keep))
     return blocks
 
 

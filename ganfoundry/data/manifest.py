@@ -5,6 +5,7 @@ File names are computed from shard numbers, never read from a file.
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import errno
 import importlib.metadata
@@ -109,18 +110,19 @@ class Record:
         ValueError, TypeError, KeyError
             If anything is missing or of the wrong kind.
         """
-        numbers = [table[name] for name in ("shard", "first", "rows", "bytes")]
+        shard, first, rows, size = numbers = [table[name] for name in ("shard", "first", "rows", "bytes")]
         if not all(type(n) is int and n >= 0 for n in numbers):
             raise ValueError("shard, first, rows and bytes are integers >= 0")
         if not re.fullmatch(r"[0-9a-f]{64}", table["sha256"]):
             raise ValueError("sha256 is 64 hexadecimal digits")
         fields = {name: parse_field(name, *entry) for name, entry in table["fields"].items()}
         for dtype, shape in fields.values():
-            if math.prod((numbers[2], *shape)) * np.dtype(dtype).itemsize > MAX_DATASET_BYTES:
+            if math.prod((rows, *shape)) * np.dtype(dtype).itemsize > MAX_DATASET_BYTES:
                 raise ValueError("a field is absurdly large")
-        return cls(*numbers, table["sha256"], fields, str(table.get("key", "")), str(table.get("code", "")))
+        about = str(table.get("key", "")), str(table.get("code", ""))
+        return cls(shard, first, rows, size, table["sha256"], fields, *about)
 
-    def line(self) -> bytes:
+    def line(self) -> builtins.bytes:
         """Return the record as one line of JSON."""
         return (json.dumps(dataclasses.asdict(self), sort_keys=True) + "\n").encode()
 

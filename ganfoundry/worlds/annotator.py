@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -68,10 +68,11 @@ class AnnotatorConfig:
             If the text is not such a description.
         """
         try:
-            table = json.loads(text)
+            table: dict[str, Any] = json.loads(text)
             if table.pop("format") != _FORMAT:
                 raise ValueError("another format")
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+            table = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+            return cls(**table)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError("the annotator's description cannot be read; train one with train-annotator") from error
 
@@ -244,7 +245,7 @@ class Annotation:
     @property
     def area(self) -> NDArray[np.float64]:
         """Share of the image that is not background, (N,)."""
-        return (self.parts > 0).mean(axis=(1, 2))
+        return np.asarray((self.parts > 0).mean(axis=(1, 2)))
 
     def rows(self, index: NDArray[np.int64]) -> Self:
         """Pick images."""

@@ -13,7 +13,8 @@ def form_quality(found: Annotation) -> Floats:
     """How well formed objects look, (N,) in [0, 1]: confidence of the parts, of the azimuth and of the body type."""
     azimuth = np.clip(found.azimuth_confidence.astype(float), 0, 1)
     body = found.body_probabilities.max(1).astype(float)
-    return (found.part_confidence.astype(float) ** 2 * azimuth * body) ** 0.25
+    quality: Floats = (found.part_confidence.astype(float) ** 2 * azimuth * body) ** 0.25
+    return quality
 
 
 def annotation_features(found: Annotation) -> Floats:

@@ -106,7 +106,7 @@ def one_cycle(step: int, steps: int, peak: float, warm_up: float = 0.2) -> float
         low, fraction = peak / 25, position / warm_up
     else:
         low, fraction = peak / 1e4, (1 - position) / (1 - warm_up)
-    return low + (peak - low) * 0.5 * (1 - np.cos(np.pi * fraction))
+    return float(low + (peak - low) * 0.5 * (1 - np.cos(np.pi * fraction)))
 
 
 def fit(

@@ -71,7 +71,8 @@ def build_car(design: CarDesign) -> Car:
 def material_table(design: CarDesign) -> Array:
     """Colours and reflection of the materials, (len(Material), MATERIAL_FIELDS)."""
     table = np.zeros((len(Material), MATERIAL_FIELDS))
-    seam = tuple(0.42 * c for c in design.paint)
+    red, green, blue = design.paint
+    seam = (0.42 * red, 0.42 * green, 0.42 * blue)
     # A red lamp would vanish on red paint.
     tail_lamp = (0.42, 0.0, 0.04) if design.paint_name in ("red", "orange") else (0.86, 0.04, 0.05)
     rows: Mapping[Material, tuple[tuple[float, float, float], float, float, float, float]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -225,7 +226,7 @@ def sample_design(rng: np.random.Generator, body_type: str | None = None) -> Car
     )
 
 
-def _draw_colours(rng: np.random.Generator, body_type: str) -> dict[str, object]:
+def _draw_colours(rng: np.random.Generator, body_type: str) -> dict[str, Any]:
     """Colours of a car, as keyword arguments of `CarDesign`."""
     index = int(rng.choice(len(_PAINTS), p=np.array([row[1] for row in _PAINTS])))
     name, _, hue, saturation, value = _PAINTS[index]

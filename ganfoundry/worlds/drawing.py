@@ -226,7 +226,8 @@ def draw(placed: list[Placed[Car]], camera: Camera, light: Light, background: Ba
 def interpolate(fragments: Fragments, corners: Array) -> Array:
     """Values (n, C) at the n covered pixel centres, row by row, of values (F, 3, C) at the corners of the faces."""
     hit = fragments.face >= 0
-    return np.einsum("nc,ncd->nd", fragments.barycentric[hit], corners[fragments.face[hit]])
+    values: Array = np.einsum("nc,ncd->nd", fragments.barycentric[hit], corners[fragments.face[hit]])
+    return values
 
 
 def _at(fragments: Fragments, values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:

@@ -14,6 +14,7 @@ import zipfile
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +114,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit("usage: python -m ganfoundry.worlds.face_data WHEEL")
     from ganfoundry.worlds.face_source import build
 
-    arrays = build(Path(arguments[0]))
+    arrays: dict[str, Any] = build(Path(arguments[0]))
     DATA.parent.mkdir(exist_ok=True)
     np.savez_compressed(DATA, **arrays)
 

@@ -105,7 +105,7 @@ def _strands(design: FaceDesign, azimuth: Array, share: Array) -> Array:
     turn, phase = np.radians(np.abs(azimuth))[None], design.hair_locks
     wave = np.sin(17.0 * turn + phase[2] + 2.0 * share) + 0.7 * np.sin(29.0 * turn + phase[3] - 3.0 * share)
     tone = (1.0 + 0.09 * wave) * (0.85 + 0.15 * share)
-    return np.clip(np.array(design.hair) * tone[..., None], 0.02, 0.95)
+    return np.asarray(np.clip(np.array(design.hair) * tone[..., None], 0.02, 0.95))
 
 
 def brow_shells(design: FaceDesign, brows: Array, normals: Array) -> tuple[Array, Faces, Array, Array]:

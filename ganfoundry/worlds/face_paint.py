@@ -34,7 +34,8 @@ def beard_mask(head: HeadData) -> Array:
     jaw = jaw * _step(z + 0.068, 0.004) * _step(y + 0.128, 0.004)
     cheek = _step(side - 0.033, 0.003) + _step(-0.078 - y, 0.003)
     moustache = _blob(head, 0.010, -0.0535, 0.016, 0.0045) * (z > 0.0)
-    return np.clip(np.maximum(jaw * np.minimum(cheek, 1.0), 1.2 * moustache), 0.0, 1.0) * (1.0 - head.lips)
+    beard: Array = np.clip(np.maximum(jaw * np.minimum(cheek, 1.0), 1.2 * moustache), 0.0, 1.0) * (1.0 - head.lips)
+    return beard
 
 
 def skin_colours(head: HeadData, design: FaceDesign) -> Array:
@@ -56,7 +57,7 @@ def skin_colours(head: HeadData, design: FaceDesign) -> Array:
     out += beard * (0.85 * np.array(design.brow_colour) - out)
     out += 1.0 * head.lips[:, None] * (np.array(design.lips) - out)
     out += (0.9 - 0.4 * design.male) * head.eyelids[:, None] * (_LASHES - out)
-    return np.clip(out, 0.02, 0.95)
+    return np.asarray(np.clip(out, 0.02, 0.95))
 
 
 def corner_colours(head: HeadData, design: FaceDesign) -> Array:

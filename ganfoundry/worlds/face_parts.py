@@ -6,22 +6,42 @@ from enum import IntEnum
 
 from ganfoundry.worlds.part_table import tabled_schema
 
+
+class Part(IntEnum):
+    """Fine part ids of the faces world."""
+
+    BACKGROUND = 0
+    SKIN = 1
+    NOSE = 2
+    EAR = 3
+    NECK = 4
+    BROW = 5
+    EYE_WHITE = 6
+    IRIS = 7
+    PUPIL = 8
+    UPPER_LIP = 9
+    LOWER_LIP = 10
+    TEETH = 11
+    INNER_MOUTH = 12
+    HAIR = 13
+
+
 # fine part, its class of nine, its class of five, its colour
 _TABLE = (
-    ("background", "background", "background", (0, 0, 0)),
-    ("skin", "skin", "skin", (240, 190, 150)),
-    ("nose", "nose", "skin", (200, 120, 90)),
-    ("ear", "ear", "skin", (250, 140, 60)),
-    ("neck", "neck", "skin", (170, 120, 200)),
-    ("brow", "brow", "eye", (110, 70, 20)),
-    ("eye_white", "eye", "eye", (240, 240, 255)),
-    ("iris", "eye", "eye", (40, 150, 230)),
-    ("pupil", "eye", "eye", (20, 60, 120)),
-    ("upper_lip", "mouth", "mouth", (230, 50, 80)),
-    ("lower_lip", "mouth", "mouth", (180, 20, 60)),
-    ("teeth", "mouth", "mouth", (255, 255, 160)),
-    ("inner_mouth", "mouth", "mouth", (110, 0, 50)),
-    ("hair", "hair", "hair", (60, 160, 80)),
+    (Part.BACKGROUND, "background", "background", (0, 0, 0)),
+    (Part.SKIN, "skin", "skin", (240, 190, 150)),
+    (Part.NOSE, "nose", "skin", (200, 120, 90)),
+    (Part.EAR, "ear", "skin", (250, 140, 60)),
+    (Part.NECK, "neck", "skin", (170, 120, 200)),
+    (Part.BROW, "brow", "eye", (110, 70, 20)),
+    (Part.EYE_WHITE, "eye", "eye", (240, 240, 255)),
+    (Part.IRIS, "eye", "eye", (40, 150, 230)),
+    (Part.PUPIL, "eye", "eye", (20, 60, 120)),
+    (Part.UPPER_LIP, "mouth", "mouth", (230, 50, 80)),
+    (Part.LOWER_LIP, "mouth", "mouth", (180, 20, 60)),
+    (Part.TEETH, "mouth", "mouth", (255, 255, 160)),
+    (Part.INNER_MOUTH, "mouth", "mouth", (110, 0, 50)),
+    (Part.HAIR, "hair", "hair", (60, 160, 80)),
 )
 
 _SIDED_KEYPOINTS = (
@@ -40,6 +60,3 @@ FACE_SCHEMA = tabled_schema(
 """Schema of the faces world; left and right are the person's own."""
 
 KEYPOINTS = FACE_SCHEMA.keypoints
-
-Part = IntEnum("Part", {name.upper(): index for index, name in enumerate(FACE_SCHEMA.parts)})  # type: ignore[misc]
-Part.__doc__ = "Fine part ids of the faces world."

@@ -128,7 +128,7 @@ def _build(source: _Source) -> dict[str, npt.NDArray[np.generic]]:
 
     def metres(moved: Array) -> Array:
         """Rows of the used vertices, old and on cuts, without the motion of the eyes."""
-        return _extended(0.1 * (moved[kept] - moved[middle].mean(0)), cuts)[used]
+        return np.asarray(_extended(0.1 * (moved[kept] - moved[middle].mean(0)), cuts)[used])
 
     template = _hollow(metres(source.vertices), triangles, regions)
     masks = {name: _vertex_mask(source, name, number, len(kept)) for name in ("lips", "eyelids")}
@@ -278,7 +278,7 @@ def _principal(source: _Source, metres: Callable[[Array], Array]) -> tuple[Array
         strength = np.clip(rng.normal(0.0, _SPREAD, _DRAWS), -1.0, 1.0)
         signs = (-1.0, 1.0) if len(parameter) == 2 else (1.0,)
         for sign, paths in zip(signs, parameter, strict=True):
-            poses.append(sum(metres(source.target(path)) for path in paths).ravel())
+            poses.append(np.asarray(sum(metres(source.target(path)) for path in paths)).ravel())
             columns.append(np.maximum(sign * strength, 0.0))
     basis, drawn = np.array(poses), np.array(columns).T
     mean = drawn.mean(0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 
 import numpy as np
 
 from ganfoundry.labels.schema import PartSchema
 
-Row = tuple[str, str, str, tuple[int, int, int]]
+Row = tuple[IntEnum, str, str, tuple[int, int, int]]
 """Fine part, its class in the finer and in the coarser level, its colour (RGB, 0..255)."""
 
 
@@ -22,7 +23,7 @@ def tabled_schema(
     name : str
         Of the world.
     table : sequence of Row
-        Row 0 is the background.
+        In the order of the ids; row 0 is the background.
     levels : (str, str)
         Names of the finer and of the coarser level.
     sided, single : sequences of str
@@ -30,7 +31,7 @@ def tabled_schema(
     """
     return PartSchema(
         name=name,
-        parts=tuple(row[0] for row in table),
+        parts=tuple(row[0].name.lower() for row in table),
         levels={levels[0]: tuple(row[1] for row in table), levels[1]: tuple(row[2] for row in table)},
         keypoints=(*(f"{point}_{side}" for point in sided for side in ("left", "right")), *single),
         flip_pairs=tuple((2 * i, 2 * i + 1) for i in range(len(sided))),
