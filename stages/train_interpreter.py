@@ -5,6 +5,7 @@ About 16 labelled samples of the same generator are enough.
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -32,7 +33,9 @@ SCALE = 2  # of examples.png
 class Config:
     """Options of train-interpreter; what is None follows from the preset."""
 
-    level: str = param("parts12", 'Level of the part schema to learn; "fine" is every part.')
+    level: str | None = param(
+        None, 'Level of the part schema to learn; none: its first (cars: parts12); "fine": every part.'
+    )
     preset: Literal["ours", "paper", "released-code"] = param(
         "ours", "All that follows, as it does best here, as DatasetGAN's paper has it, or as its released code does."
     )
@@ -93,10 +96,11 @@ def run(config: Config, gan: Gan, labels: Labels, out: Writer[Interpreter], ctx:
     from ganfoundry.labels.synthesis import images_and_table, predict_table, single_thread
 
     label_set = LabelSet.load(labels.path, gan.generator_sha256)
+    level = config.level or label_set.schema.default_level
+    _check_classes(label_set, level, ctx)
     synthesis = load_gan(gan.path).generator.synthesis
     preset = _preset(config)
     layers = _layers(config.layers or preset.layers(synthesis), synthesis.feature_dims)
-    label_set.at_level(config.level)  # an unknown level is refused before any work
     with single_thread():
         images, table = images_and_table(
             synthesis,
@@ -108,18 +112,18 @@ def run(config: Config, gan: Gan, labels: Labels, out: Writer[Interpreter], ctx:
         _check_images(label_set, images)
         start = time.perf_counter()
         with ctx.progress("training", _num_steps(preset, label_set)) as bar:
-            interpreter = _fit(preset, config.level, table, label_set, bar.advance)
+            interpreter = _fit(preset, level, table, label_set, bar.advance)
         out.figure("training_seconds", round(time.perf_counter() - start, 1))
-        held_out = _cross_validate(config, preset, table, label_set, ctx)
+        held_out = _cross_validate(config, level, preset, table, label_set, ctx)
         if held_out is not None and held_out.keypoints is not None:
             interpreter = _calibrated(interpreter, label_set, held_out)
         interpreter.save(out.path / "interpreter.safetensors", {"generator_sha256": gan.generator_sha256})
         trained = predict_table(interpreter, table)
-    _record_figures(out, label_set, config.level, trained, "training")
+    _record_figures(out, label_set, level, trained, "training")
     if held_out is not None:
-        _record_figures(out, label_set, config.level, held_out, "held_out")
-    _write_description(out, config, gan, label_set, interpreter)
-    _draw(out, label_set, config.level, trained if held_out is None else held_out)
+        _record_figures(out, label_set, level, held_out, "held_out")
+    _write_description(out, config, level, gan, label_set, interpreter)
+    _draw(out, label_set, level, trained if held_out is None else held_out)
 
 
 def _preset(config: Config) -> "Preset":
@@ -146,6 +150,19 @@ def _layers(wanted: Sequence[str], known: Mapping[str, Any]) -> list[str]:
     if unknown:
         raise UserError(f"the generator has no layer {unknown[0]}; layers can be {', '.join(known)}")
     return list(wanted)
+
+
+def _check_classes(label_set: "LabelSet", level: str, ctx: Context) -> None:
+    """Refuse labels that show no part; say which parts none of them shows, since nothing can be learnt of those."""
+    import numpy as np
+
+    names = label_set.schema.names(level)
+    shown = np.unique(label_set.at_level(level))
+    if len(shown) < 2:
+        raise UserError(f"the labelled images show nothing but {names[int(shown[0])]}: label the parts of the object")
+    missing = [name for index, name in enumerate(names) if index not in shown]
+    if missing:
+        ctx.log(f"no labelled image shows {', '.join(missing)}: the interpreter will never find it")
 
 
 def _check_images(label_set: "LabelSet", images: "NDArray[np.uint8]") -> None:
@@ -191,7 +208,7 @@ def _visible(label_set: "LabelSet", rows: "NDArray[np.int64] | slice" = slice(No
 
 
 def _cross_validate(
-    config: Config, preset: "Preset", table: "FeatureTable", label_set: "LabelSet", ctx: Context
+    config: Config, level: str, preset: "Preset", table: "FeatureTable", label_set: "LabelSet", ctx: Context
 ) -> "Prediction | None":
     """Predict every image by an interpreter trained without it; None when there are no folds."""
     import numpy as np
@@ -204,9 +221,7 @@ def _cross_validate(
     small = replace(preset, members=min(config.fold_members, preset.members))
     parts = [np.arange(len(label_set))[start::folds] for start in range(folds)]
     with ctx.progress("cross-validation", folds * _num_steps(preset, label_set)) as bar:
-        return held_out_prediction(
-            table, parts, lambda t, rows: _fit(small, config.level, t, label_set, bar.advance, rows)
-        )
+        return held_out_prediction(table, parts, lambda t, rows: _fit(small, level, t, label_set, bar.advance, rows))
 
 
 def _calibrated(interpreter: "StyleInterpreter", label_set: "LabelSet", held_out: "Prediction") -> "StyleInterpreter":
@@ -223,6 +238,7 @@ def _calibrated(interpreter: "StyleInterpreter", label_set: "LabelSet", held_out
 def _record_figures(
     out: Writer[Interpreter], label_set: "LabelSet", level: str, found: "Prediction", name: str
 ) -> None:
+    """Record what can be measured: without visible keypoints there is no share of right ones."""
     from ganfoundry.labels.keypoints import object_sizes
     from ganfoundry.metrics import auroc, mean_iou, pck, pixel_accuracy
 
@@ -232,22 +248,30 @@ def _record_figures(
     if found.keypoints is None or label_set.keypoints is None:
         return
     size, places = object_sizes(label_set.masks), found.keypoints.numpy()
-    for percent in (5, 10):
-        share = pck(label_set.keypoints, places, percent / 100, size, hidden=False)
-        out.figure(f"{name}_pck_{percent}", round(share, 4))
-    out.figure(f"{name}_visibility_auroc", round(auroc(label_set.keypoints[..., 2] > 1, places[..., 2]), 4))
+    shares = {
+        f"pck_{percent}": pck(label_set.keypoints, places, percent / 100, size, hidden=False) for percent in (5, 10)
+    }
+    shares["visibility_auroc"] = auroc(label_set.keypoints[..., 2] > 1, places[..., 2])
+    for figure, share in shares.items():
+        if math.isfinite(share):
+            out.figure(f"{name}_{figure}", round(share, 4))
 
 
 def _write_description(
-    out: Writer[Interpreter], config: Config, gan: Gan, label_set: "LabelSet", interpreter: "StyleInterpreter"
+    out: Writer[Interpreter],
+    config: Config,
+    level: str,
+    gan: Gan,
+    label_set: "LabelSet",
+    interpreter: "StyleInterpreter",
 ) -> None:
     """Write interpreter.json: what the weights mean."""
     schema, settings = label_set.schema, interpreter.config
     table = {
         "schema": schema.name,
-        "level": config.level,
-        "classes": list(schema.names(config.level)),
-        "palette": schema.level_palette(config.level).tolist(),
+        "level": level,
+        "classes": list(schema.names(level)),
+        "palette": schema.level_palette(level).tolist(),
         "keypoints": list(schema.keypoints) if settings.num_keypoints else [],
         "generator_sha256": gan.generator_sha256,
         "layers": [name for name, _ in settings.layers],

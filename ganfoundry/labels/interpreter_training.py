@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganfoundry.errors import InputError
+from ganfoundry.errors import InputError, RunError
 from ganfoundry.labels.feature_table import FeatureTable
 from ganfoundry.labels.interpreter_config import InterpreterConfig, Training
 from ganfoundry.labels.keypoints import heat_targets
@@ -75,6 +75,11 @@ def train(
     -------
     Parameters of the first network, and of the second, which has no layers unless the keypoints' head is separate;
     both read raw features
+
+    Raises
+    ------
+    RunError
+        If the training diverges.
     """
     random = torch.Generator().manual_seed(training.seed)
     sampler = _sampler(targets, config, training)
@@ -100,6 +105,8 @@ def train(
         if stopping.done(loss.detach()):
             break
     stopping.restore()
+    if not all(torch.isfinite(p).all() for p in parameters):
+        raise RunError("the interpreter's training diverged: lower the learning rate")
     first, *second = [network.folded(table.mean, table.deviation) for network in networks]
     first[1][-1][:, : config.num_classes] += training.prior * torch.from_numpy(sampler.prior_shift(losses.drawn))
     return first, second[0] if second else ([], [])

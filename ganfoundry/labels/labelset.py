@@ -225,6 +225,8 @@ def _read_latents(path: Path, count: int) -> tuple[NDArray[np.float32], NDArray[
         rows = len(latents[name])
         if rows != count:
             raise InputError(f'{path}: "{name}" has {rows} rows for {count} samples; they belong together')
+    if not np.isfinite(latents["w"]).all():
+        raise InputError(f"{path} holds numbers that are not finite; restore it")
     return latents["w"].astype(np.float32), latents.get("seed")
 
 

@@ -51,8 +51,8 @@ class PartSchema:
     def __post_init__(self) -> None:
         if not self.parts or self.parts[0] != "background":
             raise InputError(f"schema {self.name!r}: the first part must be 'background'; put it first")
-        if len(self.parts) > 256:
-            raise InputError(f"schema {self.name!r}: {len(self.parts)} parts do not fit in uint8 ids; merge some")
+        if len(self.parts) > 255:  # 255 means "not labelled"
+            raise InputError(f"schema {self.name!r}: {len(self.parts)} parts, but ids end at 254; merge some")
         for label, names in (("part", self.parts), ("keypoint", self.keypoints)):
             if len(set(names)) != len(names):
                 raise InputError(f"schema {self.name!r}: a {label} name appears twice; rename one")

@@ -59,7 +59,7 @@ class PixelSampler:
         self.labels = _without_specks(labels, num_classes, min_pixels, specks).reshape(-1)
         self.used = np.flatnonzero(self.labels != IGNORED)
         if len(self.used) == 0:
-            raise InputError("the label maps hold no labelled pixel")
+            raise InputError(f"no class has {min_pixels} labelled pixels in an image: label more, or lower min_pixels")
         self.num_classes, self.region_share = num_classes, region_share
         self.counts = np.bincount(self.labels[self.used], minlength=num_classes)
         self.by_class = [np.flatnonzero(self.labels == c) for c in range(num_classes)]

@@ -10,11 +10,12 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from ganfoundry.errors import InputError
+from ganfoundry.errors import InputError, RunError
 from ganfoundry.labels.interpreter import StyleInterpreter
 from ganfoundry.labels.labelset import LabelSet
 from pipeline.artifacts import Gan, Interpreter, Labels, Writer
 from pipeline.errors import UserError
+from pipeline.stage import Context
 from tests.stages.labelhelp import shades_gan, shades_interpreter, shades_labels
 
 
@@ -109,6 +110,39 @@ def test_unknown_names_are_refused(tmp_path: Path, gan: Gan, labels: Labels, opt
         shades_interpreter(tmp_path, gan, labels, **options)
 
 
+def test_the_level_follows_from_the_schema(tmp_path: Path, gan: Gan, labels: Labels) -> None:
+    for level, expected in ((None, "two"), ("fine", "fine")):
+        out = shades_interpreter(tmp_path / str(level), gan, labels, steps=2, folds=0, level=level)
+        assert json.loads((out.path / "interpreter.json").read_text("utf-8"))["level"] == expected
+
+
+@pytest.mark.parametrize(("parts", "sentence"), [([0], "nothing but background"), ([3], "nothing but bright")])
+def test_labels_without_parts_are_refused(
+    tmp_path: Path, gan: Gan, labels: Labels, parts: list[int], sentence: str
+) -> None:
+    given = LabelSet.load(labels.path)
+    replace(given, masks=np.full_like(given.masks, parts[0])).save(tmp_path / "labels")
+    with pytest.raises(UserError, match=sentence):
+        shades_interpreter(tmp_path / "out", gan, Labels(tmp_path / "labels"))
+
+
+def test_a_class_without_a_pixel_is_named(
+    tmp_path: Path, gan: Gan, labels: Labels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Context, "log", lambda self, message: said.append(message))
+    given = LabelSet.load(labels.path)
+    replace(given, masks=np.minimum(given.masks, 2)).save(tmp_path / "labels")
+    out = shades_interpreter(tmp_path / "out", gan, Labels(tmp_path / "labels"), steps=2, folds=0)
+    assert said == ["no labelled image shows bright: the interpreter will never find it"]
+    assert len(json.loads((out.path / "interpreter.json").read_text("utf-8"))["classes"]) == 4
+
+
+def test_a_training_that_diverges_is_one_sentence(tmp_path: Path, gan: Gan, labels: Labels) -> None:
+    with pytest.raises(RunError, match="diverged: lower the learning rate"):
+        shades_interpreter(tmp_path, gan, labels, steps=8, folds=0, learning_rate=1e30)
+
+
 @pytest.fixture
 def with_keypoints(tmp_path: Path, labels: Labels) -> Labels:
     """The same labels with two keypoints: the brightest pixel, and one that is hidden in half of the images."""
@@ -132,6 +166,17 @@ def test_keypoints_are_learnt_measured_and_drawn(tmp_path: Path, gan: Gan, with_
     none = shades_interpreter(tmp_path / "none", gan, with_keypoints, steps=2, folds=0, keypoints=False)
     assert StyleInterpreter.load(none.path / "interpreter.safetensors").config.num_keypoints == 0
     assert json.loads((none.path / "interpreter.json").read_text("utf-8"))["keypoints"] == []
+
+
+def test_figures_that_do_not_exist_are_left_out(tmp_path: Path, gan: Gan, with_keypoints: Labels) -> None:
+    given = LabelSet.load(with_keypoints.path)
+    assert given.keypoints is not None
+    keypoints = given.keypoints.copy()
+    keypoints[..., 2] = 1
+    replace(given, keypoints=keypoints).save(tmp_path / "hidden")
+    out = shades_interpreter(tmp_path / "out", gan, Labels(tmp_path / "hidden"), steps=2, folds=2)
+    assert "training_miou" in out.figures
+    assert not [name for name in out.figures if "pck" in name or "visibility" in name]
 
 
 def test_weights_of_samples_reach_the_training(tmp_path: Path, gan: Gan, with_keypoints: Labels) -> None:

@@ -154,7 +154,7 @@ def test_bad_labels_are_refused() -> None:
         StyleInterpreter.fit(features, labels, 3, members=1, training=FAST)
     with pytest.raises(InputError, match="2 label maps, but feature map b4 holds 3 images"):
         StyleInterpreter.fit(features, labels[:2], 4, members=1, training=FAST)
-    with pytest.raises(InputError, match="no labelled pixel"):
+    with pytest.raises(InputError, match="labelled pixels in an image"):
         StyleInterpreter.fit(features, np.full_like(labels, 255), 4, members=1, training=FAST)
 
 

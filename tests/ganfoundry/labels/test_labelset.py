@@ -135,6 +135,7 @@ DAMAGE: list[tuple[Callable[[Path], object], str]] = [
     (latents(ws=np.zeros((3, 6, 5), np.float32)), r'latents of W, and holds "ws" \(3, 6, 5\)'),
     (latents(w=np.zeros((3, 6, 5), np.float32)), r'latents of W, and holds "w" \(3, 6, 5\)'),
     (latents(w=np.zeros((2, 5), np.float32)), '"w" has 2 rows for 3 samples'),
+    (latents(w=np.full((3, 5), np.nan, np.float32)), "numbers that are not finite"),
 ]
 
 

@@ -75,5 +75,5 @@ def test_prior_shift_undoes_the_balancing() -> None:
 def test_bad_labels_are_refused() -> None:
     with pytest.raises(InputError, match="holds class id 3, but there are only 3 classes"):
         PixelSampler(np.full((1, 4, 4), 3, np.uint8), 3, balance=0, region_share=0, min_pixels=1)
-    with pytest.raises(InputError, match="no labelled pixel"):
+    with pytest.raises(InputError, match="labelled pixels in an image"):
         PixelSampler(np.full((1, 4, 4), IGNORED, np.uint8), 3, balance=0, region_share=0, min_pixels=1)
