@@ -94,7 +94,7 @@ class Camera:
     @property
     def position(self) -> FloatArray:
         """World position of the camera, (3,), metres."""
-        return np.asarray(self.target, dtype=np.float64) - self.distance * self.rotation[2]
+        return np.asarray(np.asarray(self.target, dtype=np.float64) - self.distance * self.rotation[2])
 
     @property
     def rotation(self) -> FloatArray:

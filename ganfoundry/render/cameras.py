@@ -85,14 +85,15 @@ class Cameras:
         def tensor(x: Angle) -> Tensor:
             return torch.as_tensor(x, dtype=dtype, device=device)
 
-        angles = [tensor(x).reshape(-1) for x in (azimuth, elevation, distance, fov)]
         goal = torch.atleast_2d(tensor(target))
-        n = max(len(x) for x in (*angles, goal))
-        if any(len(x) not in (1, n) for x in (*angles, goal)):
-            sizes = ", ".join(str(len(x)) for x in (*angles, goal))
+        given = [*(tensor(x).reshape(-1) for x in (azimuth, elevation, distance, fov)), goal]
+        n = max(len(x) for x in given)
+        if any(len(x) not in (1, n) for x in given):
+            sizes = ", ".join(str(len(x)) for x in given)
             raise InputError(f"azimuth, elevation, distance, fov and target come for {sizes} cameras; make them fit")
         orbit = _Orbit.apply if goal.device.type == "cpu" and dtype in _KERNEL_TYPES else _orbit
-        return cls(*orbit(*angles, goal), (0.5 + tensor(shift)).expand(n, 2))
+        rotation, position, focal = orbit(*given)
+        return cls(rotation, position, focal, (0.5 + tensor(shift)).expand(n, 2))
 
     @classmethod
     def from_positions(

@@ -53,12 +53,17 @@ class _Pieces(NamedTuple):
     share: Any
 
 
-_scratches = threading.local()
+class _Scratches(threading.local):
+    def __init__(self) -> None:
+        self.kept: dict[tuple[tuple[int, ...], str], Any] = {}
+
+
+_scratches = _Scratches()
 
 
 def _scratch(*shape: int, dtype: str = "float64") -> Any:
     """Room for a kernel, kept for the next call: fresh memory costs as much as the kernels of a small image."""
-    kept = _scratches.__dict__
+    kept = _scratches.kept
     if (shape, dtype) not in kept:
         kept[shape, dtype] = np.empty(shape, dtype)
     return kept[shape, dtype]
@@ -75,7 +80,9 @@ def _cut(screen: Any, topology: Topology, sides: Any, size: int) -> tuple[_Piece
     room = np.empty(sides.shape[1])
     bound = kernels_edges.silhouette_owners(screen, faces, edges, face_edges, sides, size, owner, room)
     whole = _Pieces(
-        *(np.empty(bound, np.int32) for _ in range(3)),
+        np.empty(bound, np.int32),
+        np.empty(bound, np.int32),
+        np.empty(bound, np.int32),
         np.empty(bound),
         np.empty((bound, 3)),
         np.empty((bound, 2)),
@@ -251,7 +258,7 @@ def draw(
     attribute_faces, uv_faces = (no_faces if x is None else x[1] for x in (attributes, uv))
     task = Task(topology, size, silhouette, float(reach), attribute_faces, uv_faces, wrap)
     counts: list[int] = []
-    mask, seen, looked_up, depth, face, *lists = _Draw.apply(
+    mask, seen, looked_up, depth, face, image, pixel, of_face, barycentric, weight = _Draw.apply(
         task,
         counts,
         points,
@@ -259,7 +266,8 @@ def draw(
         points.new_zeros(1, 0, 2) if uv is None else uv[0],
         points.new_zeros(1, 0, 1, 1) if texture is None else texture,
     )
-    return Drawn(mask, seen, looked_up, depth, face, FragmentList(*lists, counts[0]))
+    fragments = FragmentList(image, pixel, of_face, barycentric, weight, counts[0])
+    return Drawn(mask, seen, looked_up, depth, face, fragments)
 
 
 class _Project(torch.autograd.Function):
@@ -286,4 +294,5 @@ class _Project(torch.autograd.Function):
 def project(vertices: Tensor, cameras: Cameras, size: int) -> Tensor:
     """Points (N, V, 3) of vertices (1 or N, V, 3); as `Cameras.project`, all of one precision."""
     values = (cameras.rotation, cameras.position, cameras.focal, cameras.centre)
-    return _Project.apply(size, vertices, *values)
+    points: Tensor = _Project.apply(size, vertices, *values)
+    return points

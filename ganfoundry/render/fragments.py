@@ -43,4 +43,5 @@ class FragmentList(NamedTuple):
 def join(centres: FragmentList, borders: FragmentList) -> FragmentList:
     """Fragments at pixel centres, then those at borders."""
     pairs = zip(centres[:5], borders[:5], strict=True)
-    return FragmentList(*(torch.cat(pair) for pair in pairs), centres.num_centres)
+    image, pixel, face, barycentric, weight = (torch.cat(pair) for pair in pairs)
+    return FragmentList(image, pixel, face, barycentric, weight, centres.num_centres)

@@ -24,6 +24,7 @@ def icosphere(level: int) -> tuple[Tensor, Tensor]:
     if not 0 <= level <= 8:
         raise InputError(f"an icosphere of level {level} cannot be made; choose 0 to 8")
     g = (1.0 + math.sqrt(5.0)) / 2.0
+    corners: list[tuple[float, float, float]]
     corners = [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g), (0, -1, -g), (0, 1, -g)]
     corners += [(g, 0, -1), (g, 0, 1), (-g, 0, -1), (-g, 0, 1)]
     vertices = torch.tensor(corners, dtype=torch.float64)

@@ -7,13 +7,19 @@ Kernels go through the images one after the other; arrays are C-contiguous, deci
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
 
 from ganfoundry.render.lanes import LANES, nearer_pixels
 
-_options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "nnan"}}
+_options: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "nsz", "nnan"},
+}
 kernel = numba.njit(**_options)
 inlined = numba.njit(inline="always", **_options)
 """For what is called for every face or fragment: arrays are dear to pass."""
@@ -25,7 +31,7 @@ BESIDE = 1e-4
 
 
 @kernel
-def orbit(azimuth, elevation, distance, fov, target, rotation, position, focal):  # type: ignore[no-untyped-def]
+def orbit(azimuth, elevation, distance, fov, target, rotation, position, focal):
     """Fill rotation (N, 3, 3), position (N, 3) and focal (N,) of cameras that look at targets (1 or N, 3), in degrees.
 
     azimuth, elevation, distance and fov are (1,) or (N,); see `Cameras.from_angles`.
@@ -45,7 +51,7 @@ def orbit(azimuth, elevation, distance, fov, target, rotation, position, focal):
 
 
 @kernel
-def orbit_backward(azimuth, elevation, distance, fov, turn, move, zoom, of_angles, of_target):  # type: ignore[no-untyped-def]
+def orbit_backward(azimuth, elevation, distance, fov, turn, move, zoom, of_angles, of_target):
     """Fill of_angles (4, N), in the order of `orbit`, and of_target (N, 3) from the gradients of its three results."""
     for n in range(zoom.shape[0]):
         a = math.radians(np.float64(azimuth[n if azimuth.shape[0] > 1 else 0]))
@@ -75,7 +81,7 @@ def orbit_backward(azimuth, elevation, distance, fov, turn, move, zoom, of_angle
 
 
 @kernel
-def project(vertices, rotation, position, focal, centre, size, points):  # type: ignore[no-untyped-def]
+def project(vertices, rotation, position, focal, centre, size, points):
     """Fill points (N, V, 3) with the pixels and depths of vertices (1 or N, V, 3); see `Cameras.project`."""
     for n in range(points.shape[0]):
         i, m = n if vertices.shape[0] > 1 else 0, n if rotation.shape[0] > 1 else 0
@@ -94,7 +100,7 @@ def project(vertices, rotation, position, focal, centre, size, points):  # type:
 @kernel
 def project_backward(
     vertices, rotation, position, focal, size, grad, of_vertices, of_rotation, of_position, of_focal, of_centre
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Fill the gradients (N, ...) of `project`, one for each image even where images share the value."""
     for n in range(grad.shape[0]):
         i, m = n if vertices.shape[0] > 1 else 0, n if rotation.shape[0] > 1 else 0
@@ -134,7 +140,7 @@ def project_backward(
 
 
 @kernel
-def screen_of(points, near, screen):  # type: ignore[no-untyped-def]
+def screen_of(points, near, screen):
     """Fill screen (N, V, 3): x, y and 1 / depth, 0 for what lies before the near plane."""
     for n in range(points.shape[0]):
         for v in range(points.shape[1]):
@@ -144,7 +150,7 @@ def screen_of(points, near, screen):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _block_minima(values, size, blocks):  # type: ignore[no-untyped-def]
+def _block_minima(values, size, blocks):
     """Fill blocks with the least of flat values (size, size + LANES) in each block of 4 x 4 pixels."""
     width = size + LANES
     row = np.empty(width)
@@ -161,7 +167,7 @@ def _block_minima(values, size, blocks):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _sort_faces(points, corners, own_edges, size, beside, boxes, order):  # type: ignore[no-untyped-def]
+def _sort_faces(points, corners, own_edges, size, beside, boxes, order):
     """Fill beside (E,), boxes (F, 4) and order (2, F): drawn faces that turn clockwise, and those that do not.
 
     Returns how many each there are, and which of the two most near faces are.
@@ -194,7 +200,7 @@ def _sort_faces(points, corners, own_edges, size, beside, boxes, order):  # type
 
 
 @kernel
-def _draw(points, corners, which, size, inverse, winner, blocks, hidden):  # type: ignore[no-untyped-def]
+def _draw(points, corners, which, size, inverse, winner, blocks, hidden):
     """Put faces into the pixels where they are the nearest; if `hidden`, look first whether all blocks are nearer."""
     for k in range(which.shape[0]):
         f = np.uintp(which[k])
@@ -236,7 +242,7 @@ def _draw(points, corners, which, size, inverse, winner, blocks, hidden):  # typ
 
 
 @kernel
-def visible(screen, faces, face_edges, face_map, inverse, winner, blocks, order, sides, boxes):  # type: ignore[no-untyped-def]
+def visible(screen, faces, face_edges, face_map, inverse, winner, blocks, order, sides, boxes):
     """Fill face_map (N, size, size), sides (N, E) and boxes (N, F, 4) of pixels that faces touch; count the pixels.
 
     Room: flat inverse and winner (size, size + LANES) for 1 / depth and face, blocks (size / 4 + 1 twice) for the least
@@ -263,7 +269,7 @@ def visible(screen, faces, face_edges, face_map, inverse, winner, blocks, order,
 
 
 @kernel
-def centres(screen, faces, face_map, image, pixel, face, barycentric, depth):  # type: ignore[no-untyped-def]
+def centres(screen, faces, face_map, image, pixel, face, barycentric, depth):
     """Fill the fragments (K,) of all covered pixel centres, and depth (N, size, size)."""
     size, k = face_map.shape[1], 0
     for n in range(screen.shape[0]):

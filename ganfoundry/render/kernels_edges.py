@@ -17,7 +17,7 @@ SAME_DEPTH = 1e-6
 
 
 @kernel
-def silhouette_owners(screen, faces, edges, face_edges, sides, size, owner, slope):  # type: ignore[no-untyped-def]
+def silhouette_owners(screen, faces, edges, face_edges, sides, size, owner, slope):
     """Fill owner (N, E) with the nearest face beside each silhouette, else -1; bound how many pieces there are.
 
     slope (E,) is room for how fast 1 / depth grows from an edge inwards.
@@ -52,14 +52,14 @@ def silhouette_owners(screen, faces, edges, face_edges, sides, size, owner, slop
 
 
 @kernel
-def _border_position(x, y):  # type: ignore[no-untyped-def]
+def _border_position(x, y):
     if abs(x) >= abs(y):
         return 0.0 if x == 0.0 else 0.5 * y / x + (2.0 if x < 0.0 else 0.0)
     return 1.0 - 0.5 * x / y + (2.0 if y < 0.0 else 0.0)
 
 
 @kernel
-def _share(px, py, qx, qy):  # type: ignore[no-untyped-def]
+def _share(px, py, qx, qy):
     """Signed area of the triangle centre p q less that of the pixel's wedge between the rays through p and q."""
     turn = _border_position(qx, qy) - _border_position(px, py)
     if turn > 2.0:
@@ -70,7 +70,7 @@ def _share(px, py, qx, qy):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along, middle, normal, share):  # type: ignore[no-untyped-def]
+def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along, middle, normal, share):
     """Cut the silhouettes at the borders of the pixels; return the number of pieces S, image by image.
 
     Fills image, edge, pixel (S,), the middle's parameter on the edge (S,), a point right outside the middle and the
@@ -130,7 +130,7 @@ def cut(screen, edges, sides, owner, size, piece_image, piece_edge, pixel, along
 
 
 @kernel
-def hits(screen, faces, boxes, size, piece_image, middle, normal, alone, blocks, inverse, hit):  # type: ignore[no-untyped-def]
+def hits(screen, faces, boxes, size, piece_image, middle, normal, alone, blocks, inverse, hit):
     """Fill 1 / depth (2, S) and index (2, S) of the nearest face over points, 0 and -1 for none.
 
     First the points right outside the middles of pieces, then those right inside of pieces that are alone, see
@@ -201,7 +201,7 @@ def hits(screen, faces, boxes, size, piece_image, middle, normal, alone, blocks,
 
 @kernel
 def border_fragments(screen, faces, edges, piece_image, piece_edge, pixel, along, middle, share, owner, inverse, hit,
-                     image, where, face, barycentric, weight, source):  # type: ignore[no-untyped-def]  # fmt: skip
+                     image, where, face, barycentric, weight, source):  # fmt: skip
     """Fill the fragments (<= 2 S,) of the pieces that nothing hides, and the piece of each: source (<= 2 S,).
 
     source is s for what a piece s adds and -1 - s for what it takes away. Returns the number of fragments.
@@ -241,7 +241,7 @@ def border_fragments(screen, faces, edges, piece_image, piece_edge, pixel, along
 
 
 @kernel
-def borders_backward(edges, piece_image, piece_edge, along, normal, source, grad_weight, out):  # type: ignore[no-untyped-def]
+def borders_backward(edges, piece_image, piece_edge, along, normal, source, grad_weight, out):
     """Add to out (N, V, 3) what the gradients of the border fragments' weights (K,) give the ends of their edges."""
     for k in range(source.shape[0]):
         s = source[k]

@@ -14,7 +14,7 @@ from ganfoundry.render.kernels import inlined, kernel
 
 
 @kernel
-def _numbers(count):  # type: ignore[no-untyped-def]
+def _numbers(count):
     """0, 1, ..., count - 1, and -1."""
     numbers = np.arange(count + 1)
     numbers[count] = -1
@@ -22,7 +22,7 @@ def _numbers(count):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _texel(x, y, width, height, wrap, right, bottom, one):  # type: ignore[no-untyped-def]
+def _texel(x, y, width, height, wrap, right, bottom, one):
     """Texel left above a point of a texture: index, step to the right, shares of the next column and row.
 
     right and bottom are the last column and row; they and one have the type of x and y.
@@ -40,7 +40,7 @@ def _texel(x, y, width, height, wrap, right, bottom, one):  # type: ignore[no-un
 
 
 @kernel
-def _add_attributes(n, first, end, pixel, face, barycentric, weight, attributes, faces, pixels, seen):  # type: ignore[no-untyped-def]
+def _add_attributes(n, first, end, pixel, face, barycentric, weight, attributes, faces, pixels, seen):
     """Add the attributes of fragments first..end - 1, all of image n, to flat seen (N, A, P)."""
     i, m = np.uintp(n if attributes.shape[0] > 1 else 0), np.uintp(n if faces.shape[0] > 1 else 0)
     more, next_map = _numbers(attributes.shape[2]), np.uintp(pixels)
@@ -56,7 +56,7 @@ def _add_attributes(n, first, end, pixel, face, barycentric, weight, attributes,
 
 
 @kernel
-def _add_texture(n, first, end, pixel, face, barycentric, weight, uv, uv_faces, texture, shape, pixels, looked_up):  # type: ignore[no-untyped-def]
+def _add_texture(n, first, end, pixel, face, barycentric, weight, uv, uv_faces, texture, shape, pixels, looked_up):
     """Add the texture at fragments first..end - 1, all of image n, to flat looked_up (N, C, P)."""
     num_textures, num_channels, height, width, wrap = shape
     # Constants of the arrays' type: a literal would turn float32 into float64.
@@ -87,7 +87,7 @@ def _add_texture(n, first, end, pixel, face, barycentric, weight, uv, uv_faces, 
 
 @kernel
 def shade(image, pixel, face, barycentric, weight, num_centres, attributes, faces, uv, uv_faces, texture, shape, mask,
-          seen, looked_up):  # type: ignore[no-untyped-def]  # fmt: skip
+          seen, looked_up):  # fmt: skip
     """Fill mask (N, P), flat seen (N, A, P) and flat looked_up (N, C, P) with the sums of K fragments.
 
     A or C is 0 where there is none. texture is flat; shape is (1 or N, C, H, W, whether it goes round).
@@ -115,7 +115,7 @@ def shade(image, pixel, face, barycentric, weight, num_centres, attributes, face
 
 @kernel
 def _back_of_texture(n, first, end, pixel, face, barycentric, weight, uv, uv_faces, texture, shape, pixels,
-                     grad_looked_up, grad_barycentric, grad_weight, of_uv, of_texture):  # type: ignore[no-untyped-def]  # fmt: skip
+                     grad_looked_up, grad_barycentric, grad_weight, of_uv, of_texture):  # fmt: skip
     """Add what the texture gives grad_barycentric, grad_weight, of_uv and of_texture; see `shade_backward`."""
     num_textures, num_channels, height, width, wrap = shape
     half = np.full(1, 0.5, weight.dtype)[0]
@@ -176,7 +176,7 @@ def _back_of_texture(n, first, end, pixel, face, barycentric, weight, uv, uv_fac
 
 @kernel
 def _back_of_attributes(n, first, end, pixel, face, barycentric, weight, attributes, faces, pixels, grad_seen,
-                        grad_barycentric, grad_weight, of_attributes):  # type: ignore[no-untyped-def]  # fmt: skip
+                        grad_barycentric, grad_weight, of_attributes):  # fmt: skip
     """Add what the attributes give grad_barycentric, grad_weight and of_attributes; see `shade_backward`."""
     i, m = np.uintp(n if attributes.shape[0] > 1 else 0), np.uintp(n if faces.shape[0] > 1 else 0)
     num_attributes, asked = attributes.shape[2], of_attributes.size > 0
@@ -201,7 +201,7 @@ def _back_of_attributes(n, first, end, pixel, face, barycentric, weight, attribu
 
 
 @kernel
-def _back_of_centres(n, first, end, pixel, face, points, corners, size, grad_barycentric, grad_depth, into):  # type: ignore[no-untyped-def]
+def _back_of_centres(n, first, end, pixel, face, points, corners, size, grad_barycentric, grad_depth, into):
     """Add to into (V, 3) what the gradients of barycentrics and depths at pixel centres give the points."""
     over, asked = 1.0 / size, grad_depth.size > 0
     for k in range(np.uintp(first), np.uintp(end)):
@@ -235,7 +235,7 @@ def _back_of_centres(n, first, end, pixel, face, points, corners, size, grad_bar
 @kernel
 def shade_backward(image, pixel, face, barycentric, weight, num_centres, attributes, faces, uv, uv_faces, texture,
                    shape, screen, corners, size, grad_mask, grad_seen, grad_looked_up, grad_depth, fresh,
-                   grad_barycentric, grad_weight, of_points, of_attributes, of_uv, of_texture):  # type: ignore[no-untyped-def]  # fmt: skip
+                   grad_barycentric, grad_weight, of_points, of_attributes, of_uv, of_texture):  # fmt: skip
     """Gradients of `shade`, and of the barycentrics and depths at pixel centres.
 
     grad_mask, grad_seen, grad_looked_up and grad_depth are flat, and empty if not given. What comes from the maps is

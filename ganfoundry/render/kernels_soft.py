@@ -13,7 +13,7 @@ FADED = 3.0
 
 
 @kernel
-def _nearest_on_segment(ax, ay, bx, by, x, y):  # type: ignore[no-untyped-def]
+def _nearest_on_segment(ax, ay, bx, by, x, y):
     """Squared distance of a point from a segment ab, and the share of b in the nearest point."""
     dx, dy = bx - ax, by - ay
     squared = dx * dx + dy * dy
@@ -24,7 +24,7 @@ def _nearest_on_segment(ax, ay, bx, by, x, y):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _nearest_on_triangle(points, corners, f, x, y):  # type: ignore[no-untyped-def]
+def _nearest_on_triangle(points, corners, f, x, y):
     """Distance of a point from the border of face f, corner opposite to the nearest side, share of its second end."""
     best, side, share = np.inf, 0, 0.0
     for k in range(3):
@@ -36,7 +36,7 @@ def _nearest_on_triangle(points, corners, f, x, y):  # type: ignore[no-untyped-d
 
 
 @kernel
-def margins(screen, faces, depth, reach, layer, nearest):  # type: ignore[no-untyped-def]
+def margins(screen, faces, depth, reach, layer, nearest):
     """Fill layer (N, size, size) with the face whose margin is nearest in front of depth, -1 for none; count them.
 
     depth (N, size, size) is 0 where there is nothing; nearest (size, size) is room for the depth of the margins.
@@ -85,7 +85,7 @@ def margins(screen, faces, depth, reach, layer, nearest):  # type: ignore[no-unt
 
 
 @kernel
-def margin_fragments(screen, faces, face_map, layer, reach, first, image, pixel, face, barycentric, weight, under):  # type: ignore[no-untyped-def]
+def margin_fragments(screen, faces, face_map, layer, reach, first, image, pixel, face, barycentric, weight, under):
     """Append the margins' fragments to the first ones, which lie at the pixel centres, and take their share from those.
 
     under (margins,) is the fragment at the same pixel's centre, -1 for none.
@@ -112,7 +112,7 @@ def margin_fragments(screen, faces, face_map, layer, reach, first, image, pixel,
 
 
 @kernel
-def margins_backward(screen, faces, size, reach, first, image, pixel, face, under, grad_weights, grad_weight, out):  # type: ignore[no-untyped-def]
+def margins_backward(screen, faces, size, reach, first, image, pixel, face, under, grad_weights, grad_weight, out):
     """Add to out (N, V, 3) what the gradients of barycentrics (K, 3) and weights (K,) give the margins' points."""
     for k in range(first, image.shape[0]):
         n, f = image[k], face[k]
@@ -147,7 +147,7 @@ def margins_backward(screen, faces, size, reach, first, image, pixel, face, unde
 
 
 @kernel
-def fade(screen, edges, sides, face_map, reach, nearest, halo):  # type: ignore[no-untyped-def]
+def fade(screen, edges, sides, face_map, reach, nearest, halo):
     """Fill nearest (N, size, size) with the silhouette edge nearest to a free pixel, else -1; halo with the mask."""
     size = face_map.shape[1]
     squares = np.empty((size, size))
@@ -175,7 +175,7 @@ def fade(screen, edges, sides, face_map, reach, nearest, halo):  # type: ignore[
 
 
 @kernel
-def fade_backward(screen, edges, nearest, reach, halo, grad, out):  # type: ignore[no-untyped-def]
+def fade_backward(screen, edges, nearest, reach, halo, grad, out):
     """Add to out (N, V, 3) what the gradient of the halo (N, size, size) gives the ends of the nearest edges."""
     for n in range(nearest.shape[0]):
         points, m = screen[n], n if edges.shape[0] > 1 else 0

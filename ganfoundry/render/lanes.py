@@ -36,8 +36,8 @@ def _take(builder: Any, won: Any, here: Any, face: Any, depths: Any, faces: Any)
     builder.store(builder.select(won, _spread(builder, face), builder.load(faces, align=4)), faces, align=4)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def nearer_pixels(typing, inverse, winner, at, count, starts, steps, least, face):  # type: ignore[no-untyped-def]
+@intrinsic
+def nearer_pixels(typing, inverse, winner, at, count, starts, steps, least, face):
     """Draw a face into `count` pixels from index `at` on, at most LANES.
 
     inverse (flat float64) holds 1 / depth of the face in winner (flat int32). starts and steps are twice the areas
@@ -66,8 +66,8 @@ def nearer_pixels(typing, inverse, winner, at, count, starts, steps, least, face
     return signature, generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def nearer_points(typing, across, down, inverse, winner, at, corners, face):  # type: ignore[no-untyped-def]
+@intrinsic
+def nearer_points(typing, across, down, inverse, winner, at, corners, face):
     """Draw a face into LANES points (across, down) from index `at` on; inverse and winner as in `nearer_pixels`.
 
     corners are ax, ay, bx, by, cx, cy, in the order in which their area is positive, and the corners' 1 / depth, each

@@ -67,9 +67,8 @@ class Topology:
         """The same on another device."""
         if self.faces.device == device:
             return self
-        return Topology(
-            *(x.to(device) for x in (self.faces, self.edges, self.face_edges, self.open_edges)), self.num_vertices
-        )
+        faces, edges, face_edges = self.faces.to(device), self.edges.to(device), self.face_edges.to(device)
+        return Topology(faces, edges, face_edges, self.open_edges.to(device), self.num_vertices)
 
 
 def _edges(faces: Tensor, num_vertices: int) -> tuple[Tensor, Tensor]:

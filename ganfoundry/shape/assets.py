@@ -52,7 +52,8 @@ def _painted_at(painted: NDArray[np.integer], places: NDArray[np.floating]) -> N
     height, width = painted.shape
     column = np.floor(places[..., 0] * width).astype(np.int64) % width
     row = np.clip((places[..., 1] * height).astype(np.int64), 0, height - 1)
-    return painted[row, column].astype(np.int64)
+    found: NDArray[np.int64] = painted[row, column].astype(np.int64)
+    return found
 
 
 def painted_body(vertices: NDArray[np.floating], template: Template, painted: NDArray[np.integer]) -> Body:
@@ -181,24 +182,25 @@ def drawing(asset: Asset) -> Drawing:
     """
     vertices, faces = [np.asarray(asset.vertices, np.float32)], [np.asarray(asset.faces, np.int64)]
     if asset.rig is None:
-        return Drawing(vertices[0], faces[0], np.asarray(asset.uv, np.float32), asset.face_uv, asset.texture)
+        uv, face_uv = np.asarray(asset.uv, np.float32), np.asarray(asset.face_uv, np.int64)
+        return Drawing(vertices[0], faces[0], uv, face_uv, asset.texture)
     height = asset.texture.shape[0]
     rows = {"tyre": height + 4, "rim": height + 12}  # middles of two bands, eight rows high
     bands = [np.full((8, asset.texture.shape[1], 3), 255 * np.asarray(asset.rig.colours[kind])) for kind in rows]
     total = height + 16
-    uv = np.concatenate([asset.uv * [1, height / total], [[0.5, row / total] for row in rows.values()]])
-    face_uv = [np.where((asset.face_parts == asset.rig.part)[:, None], len(asset.uv), asset.face_uv)]
+    places = np.concatenate([asset.uv * [1, height / total], [[0.5, row / total] for row in rows.values()]])
+    corners = [np.where((asset.face_parts == asset.rig.part)[:, None], len(asset.uv), asset.face_uv)]
     for place in asset.rig.wheels.hubs.values():
         for index, piece in enumerate(wheel_pieces(asset.rig.wheels.radius, asset.rig.wheels.width).values()):
             faces.append(piece.faces + sum(len(part) for part in vertices))
             vertices.append(piece.vertices + np.asarray(place, np.float32))
-            face_uv.append(np.full(piece.faces.shape, len(asset.uv) + index))
+            corners.append(np.full(piece.faces.shape, len(asset.uv) + index))
     texture = np.concatenate([asset.texture, *(np.round(band).astype(np.uint8) for band in bands)])
     return Drawing(
         np.concatenate(vertices),
         np.concatenate(faces),
-        uv.astype(np.float32),
-        np.concatenate(face_uv),
+        places.astype(np.float32),
+        np.concatenate(corners),
         texture,
     )
 

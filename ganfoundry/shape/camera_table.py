@@ -34,6 +34,10 @@ class CameraTable(nn.Module):
         Keep all cameras as they are.
     """
 
+    start: Tensor
+    doubt: Tensor
+    scale: Tensor
+
     def __init__(
         self, azimuths: Sequence[float], num_images: int, distance: float, fov: float, *, fixed: bool = False
     ) -> None:

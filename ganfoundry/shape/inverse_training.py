@@ -115,7 +115,7 @@ class InverseTrainer:
             torch.manual_seed(training.seed)
             self.network = InverseGraphicsNetwork(_mirrored(network_config, data.keypoint_names))
             lean_keypoints(self.network, data.keypoint_names)
-        self.network.to(memory_format=torch.channels_last)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         images = 0 if training.fixed_cameras else len(self.data)
         self.table = CameraTable(
             data.azimuths, images, network_config.distance, network_config.fov, fixed=training.fixed_cameras
@@ -306,7 +306,7 @@ def lean_keypoints(network: InverseGraphicsNetwork, names: Sequence[str]) -> Non
     """
     sides = torch.tensor([("left" in name) - ("right" in name) for name in names], dtype=torch.float32)
     across = network.start[:, 0] / network.start[:, 0].abs().max()
-    network.keypoint_logits += _LEAN / network.config.keypoint_gain * sides[:, None] * across
+    network.keypoint_logits.add_(_LEAN / network.config.keypoint_gain * sides[:, None] * across)
 
 
 def _mirrored(config: NetworkConfig, names: Sequence[str]) -> NetworkConfig:

@@ -52,7 +52,8 @@ def surface_points(depth: Tensor, cameras: Cameras) -> Tensor:
     plane = torch.stack(torch.meshgrid(centre, centre, indexing="xy"), -1)
     offset = (plane - cameras.centre[:, None, None]) / cameras.focal[:, None, None, None]
     local = torch.cat([offset, torch.ones_like(offset[..., :1])], -1) * depth[..., None]
-    return local.flatten(1, 2).bmm(cameras.rotation).unflatten(1, (size, size)) + cameras.position[:, None, None]
+    turned: Tensor = local.flatten(1, 2).bmm(cameras.rotation).unflatten(1, (size, size))
+    return turned + cameras.position[:, None, None]
 
 
 def cameras_of_matrices(intrinsics: NDArray[np.float32], extrinsics: NDArray[np.float32], size: int) -> Cameras:

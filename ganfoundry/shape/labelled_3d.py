@@ -257,7 +257,8 @@ def keypoint_states(vertices: Tensor, keypoints: Tensor, cameras: Cameras, depth
 def outline_iou(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Intersection over union of masks (N, S, S); 0 where either is empty."""
     both, either = (ours & theirs).sum((1, 2)), (ours | theirs).sum((1, 2))
-    return (both / np.maximum(either, 1)).astype(np.float32)
+    share: NDArray[np.float32] = (both / np.maximum(either, 1)).astype(np.float32)
+    return share
 
 
 def select_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from colorsys import hsv_to_rgb
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from ganfoundry.pictures import captioned, colourise, heatmap, magnify, overlay
 from ganfoundry.shape.labelled_3d import HIDDEN, VISIBLE
 
 Pixels = NDArray[np.uint8]
-Rows = Mapping[str, NDArray[np.generic]]
+Rows = Mapping[str, NDArray[Any]]
 COLUMNS = ("image", "mask", "parts", "parts on it", "depth", "normals", "uv", "keypoints")
 _SIDE = 128  # least side of a picture
 _STRIPES = 8  # of the pattern that shows texture coordinates
@@ -67,17 +68,17 @@ def depth_picture(depth: NDArray[np.float32]) -> Pixels:
     return np.stack(pictures).astype(np.uint8)
 
 
-def normal_picture(normals: NDArray[np.float32], mask: NDArray[np.generic]) -> Pixels:
+def normal_picture(normals: NDArray[np.float32], mask: NDArray[np.uint8] | NDArray[np.bool_]) -> Pixels:
     """x, y, z from -1..1 to 0..255; black where there is nothing."""
     shown = np.round((normals + 1) * 127.5) * (mask > 0)[..., None]
-    return shown.clip(0, 255).astype(np.uint8)
+    return np.asarray(shown.clip(0, 255).astype(np.uint8))
 
 
-def uv_picture(uv: NDArray[np.float32], mask: NDArray[np.generic]) -> Pixels:
+def uv_picture(uv: NDArray[np.float32], mask: NDArray[np.uint8] | NDArray[np.bool_]) -> Pixels:
     """Red is u and green v, with a chequered blue, so that jumps and mirrored places can be seen."""
     chequer = (np.floor(2 * _STRIPES * uv[..., 0]) + np.floor(_STRIPES * uv[..., 1])) % 2
     shown = np.stack([255 * uv[..., 0], 255 * uv[..., 1], 70 + 150 * chequer], -1) * (mask > 0)[..., None]
-    return np.round(shown).clip(0, 255).astype(np.uint8)
+    return np.asarray(np.round(shown).clip(0, 255).astype(np.uint8))
 
 
 def keypoint_picture(images: Pixels, keypoints: NDArray[np.generic], states: NDArray[np.generic], scale: int) -> Pixels:

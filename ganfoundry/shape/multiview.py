@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,11 +88,11 @@ class MultiView:
     def usable(self, least: float = 0.02, most: float = 0.95) -> npt.NDArray[np.bool_]:
         """Images whose mask covers a share of the image between two bounds: neither empty nor all of it."""
         share = self.masks.mean((1, 2))
-        return (share >= least) & (share <= most)
+        return np.asarray((share >= least) & (share <= most))
 
     def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> MultiView:
         """Some of the images; objects and codes keep their numbers."""
-        chosen = {
+        chosen: dict[str, Any] = {
             name: None if (values := getattr(self, name)) is None else values[rows]
             for name in ("images", "masks", "objects", "codes", "parts", "certainty", "keypoints")
         }

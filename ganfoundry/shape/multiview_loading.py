@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,8 @@ def load_multiview(
     images, verdicts = ShardReader(views / "shards"), ShardReader(filtered / "shards")
     counts = [("the multi-view set", len(images)), ("the filter's result", len(verdicts))]
     keep = np.arange(len(images)) if everything else np.flatnonzero(verdicts.read("keep"))
-    optional, names = {}, {}
+    optional: dict[str, Any] = {}
+    names: dict[str, Any] = {}
     if labels is not None:
         found = ShardReader(labels / "shards")
         counts.append(("the labels", len(found)))

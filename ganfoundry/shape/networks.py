@@ -145,6 +145,12 @@ class InverseGraphicsNetwork(nn.Module):
     config : NetworkConfig
     """
 
+    start: Tensor
+    mirror: Tensor
+    smooth: Tensor
+    faces: Tensor
+    vertex_uv: Tensor
+
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
@@ -207,7 +213,7 @@ class InverseGraphicsNetwork(nn.Module):
         if self.keypoint_coefficients is None:
             return self.keypoint_logits.expand(len(code), -1, -1)
         coefficients = self.keypoint_coefficients(code).float().unflatten(1, (-1, _KEYPOINT_RANK))
-        logits = self.config.keypoint_gain * self.keypoint_logits + coefficients @ self.keypoint_basis
+        logits: Tensor = self.config.keypoint_gain * self.keypoint_logits + coefficients @ self.keypoint_basis
         if self.config.keypoint_mirror:
             logits = (logits + logits[:, list(self.config.keypoint_mirror)][:, :, self.mirror]) / 2
         return logits.softmax(2)
@@ -264,6 +270,7 @@ class Painter(nn.Module):
         self.blend = nn.Conv2d(widths[-1] + _SEEN_CHANNELS, _BLEND_CHANNELS, 3, padding=1)
         self.paint = nn.Conv2d(_BLEND_CHANNELS, 3 + config.num_parts - 1, 3, padding=1)
         self.first = widths[0]
+        assert self.relief.bias is not None
         nn.init.zeros_(self.relief.weight)
         nn.init.zeros_(self.relief.bias)
 

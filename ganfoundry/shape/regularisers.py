@@ -60,7 +60,7 @@ def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     Tensor, (N, F, 3); shorter than 1 where a face has no area
     """
     a, b, c = (vertices[:, faces[:, corner]] for corner in range(3))
-    cross = torch.linalg.cross(b - a, c - a)
+    cross: Tensor = torch.linalg.cross(b - a, c - a)
     return cross / (cross.square().sum(2, keepdim=True) + _EPSILON).sqrt()
 
 

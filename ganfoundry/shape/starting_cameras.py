@@ -114,7 +114,8 @@ def _appearance(images: NDArray[np.uint8], masks: NDArray[np.bool_]) -> Floats:
 def _distances(maps: Floats) -> Floats:
     flat = maps.reshape(len(maps), -1)
     squares = np.square(flat).sum(1)
-    return np.sqrt(np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0))
+    distances: Floats = np.sqrt(np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0))
+    return distances
 
 
 def _doubled_azimuths(maps: Floats) -> tuple[Floats, Floats]:

@@ -21,7 +21,9 @@ from ganfoundry.render.zbuffer import rasterise
 
 Points = npt.NDArray[np.floating]
 
-_LOOKS = [(azimuth, elevation) for elevation in (-45.0, 0.0, 45.0) for azimuth in range(0, 360, 45)]
+_LOOKS: list[tuple[float, float]] = [
+    (azimuth, elevation) for elevation in (-45.0, 0.0, 45.0) for azimuth in range(0, 360, 45)
+]
 _LOOKS += [(0.0, -85.0), (0.0, 85.0)]
 _LOOK_SIZE = 256
 _LOOK_FOV = 20.0
@@ -155,9 +157,7 @@ def outer_surface(
     raise InputError("nearly nothing of the mesh can be seen from outside; its faces have collapsed")
 
 
-def _seen(
-    points: npt.NDArray[np.float64], vertices: npt.NDArray[np.float64], faces: npt.NDArray[np.int32]
-) -> npt.NDArray[np.bool_]:
+def _seen(points: npt.NDArray[np.float64], vertices: Points, faces: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
     """Which points (N, 3) of a mesh some look from outside sees."""
     used = vertices[np.unique(faces)]
     low, high = used.min(0), used.max(0)
