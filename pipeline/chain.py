@@ -10,7 +10,8 @@ from pipeline.command import Common, common_options, read_common
 from pipeline.config import refuse_unknown_keys
 from pipeline.errors import UserError
 from pipeline.executor import make_executor
-from pipeline.graph import Plan, Planner
+from pipeline.graph import Planner
+from pipeline.plan import Plan
 from pipeline.printing import print_outcomes, print_plan
 from pipeline.progress import Display
 from pipeline.registry import Registry, current_registry, known_names

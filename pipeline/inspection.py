@@ -18,7 +18,8 @@ import click
 from pipeline import manifest
 from pipeline.errors import RunError, UserError
 from pipeline.executor import SerialExecutor
-from pipeline.graph import Plan, Planner, decide, differences
+from pipeline.graph import Planner
+from pipeline.plan import Plan, decide, differences
 from pipeline.printing import new_table, print_table
 from pipeline.progress import Display
 from pipeline.registry import Registry, current_registry

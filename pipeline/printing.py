@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.graph import Plan
+from pipeline.plan import Plan
 from pipeline.runner import Outcome
 from pipeline.values import shown
 

@@ -14,7 +14,7 @@ from pipeline import earlier, manifest
 from pipeline.artifacts import Artifact, Writer
 from pipeline.errors import RunError, UserError, exit_code_of, is_disk_full
 from pipeline.executor import Executor
-from pipeline.graph import Action, Plan, decide
+from pipeline.plan import Action, Plan, decide
 from pipeline.progress import Display
 from pipeline.stage import Context
 from pipeline.tracking import Tracker

@@ -12,7 +12,8 @@ from pipeline import manifest
 from pipeline.chain import new_planner
 from pipeline.command import Common, common_options, read_common
 from pipeline.errors import UserError
-from pipeline.graph import MissingInputError, Planner, relative_to_here
+from pipeline.graph import MissingInputError, Planner
+from pipeline.plan import relative_to_here
 from pipeline.printing import figures_text, new_table, print_table
 from pipeline.registry import Registry, current_registry
 from pipeline.stage import Stage

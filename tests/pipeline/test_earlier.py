@@ -44,7 +44,7 @@ def test_a_refused_continuation_leaves_the_earlier_output(
     shell: Shell, made: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A damaged output that is to be mended stays unfinished; one that is whole stays finished."""
-    monkeypatch.setattr("pipeline.graph._goes_on", lambda record, plan: True)
+    monkeypatch.setattr("pipeline.plan._goes_on", lambda record, plan: True)
     monkeypatch.setenv("TOY_DEED", "refuse")
     assert shell("grind-pigment", "--run", "demo", "--hue", "blue").code == 2
     assert content(STAGE) == made

@@ -9,7 +9,8 @@ import pytest
 from pipeline import manifest
 from pipeline.artifacts import Writer
 from pipeline.config import param
-from pipeline.graph import Plan, Planner
+from pipeline.graph import Planner
+from pipeline.plan import Plan
 from pipeline.stage import Context, stage_command
 from tests.pipeline.conftest import Shell
 from tests.pipeline.toys import CHAIN, Pigment, grind_command, hang_command, paint_command
