@@ -17,7 +17,8 @@ from pipeline.config import param
 from pipeline.stage import Context, stage_command
 
 if TYPE_CHECKING:
-    from ganfoundry.detect.training import DetectorTraining, Scenes
+    from ganfoundry.detect.scenes import Scenes
+    from ganfoundry.detect.training import DetectorTraining
 
 SCENE_SIDE = 128
 SCENES_PER_SHARD = 200
@@ -94,7 +95,7 @@ def render_shard(task: _SceneTask) -> dict[str, Any]:
     """Render one shard of training scenes and write it; returns the receipt."""
     from ganfoundry.data.seeds import WORLD
     from ganfoundry.data.shards import write_shard
-    from ganfoundry.detect.training import render_scenes
+    from ganfoundry.detect.scenes import render_scenes
     from ganfoundry.worlds import get_world
 
     scenes = render_scenes(get_world(task.world), task.seed, WORLD, task.first, task.stop, SCENE_SIDE)
@@ -103,7 +104,7 @@ def render_shard(task: _SceneTask) -> dict[str, Any]:
 
 def _render(config: Config, out: Writer[Detector], ctx: Context) -> "Scenes":
     from ganfoundry.data.shards import ShardFolder, ShardReader
-    from ganfoundry.detect.training import Scenes
+    from ganfoundry.detect.scenes import Scenes
 
     folder = out.path / "scenes"
     key = f"{config.world} {config.seed} {SCENE_SIDE}"

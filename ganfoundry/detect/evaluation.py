@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ganfoundry.data.seeds import EVALUATION
 from ganfoundry.detect.backends import Detector
 from ganfoundry.detect.filtering import FilterRule, Instances, decide, true_decision
-from ganfoundry.detect.training import MIN_SHARE, Scenes, render_scenes
+from ganfoundry.detect.scenes import MIN_SHARE, Scenes, render_scenes
 
 if TYPE_CHECKING:
     from ganfoundry.worlds import World

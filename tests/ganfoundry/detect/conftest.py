@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from ganfoundry.data.seeds import WORLD
+from ganfoundry.detect.scenes import render_scenes
+
 
 @dataclass(frozen=True)
 class Disc:
@@ -41,3 +44,8 @@ def _one_thread():
 @pytest.fixture
 def disc_world():
     return DiscWorld()
+
+
+@pytest.fixture
+def scenes(disc_world):
+    return render_scenes(disc_world, 0, WORLD, 0, 8, 64)
