@@ -68,8 +68,8 @@ def run(config: Config, out: Writer[Annotator], ctx: Context) -> None:
     from ganfoundry.errors import InputError
     from ganfoundry.worlds import get_world
     from ganfoundry.worlds.annotator import Annotator as TrainedAnnotator
-    from ganfoundry.worlds.annotator import AnnotatorNet
     from ganfoundry.worlds.annotator_data import annotator_config
+    from ganfoundry.worlds.annotator_net import AnnotatorNet
     from ganfoundry.worlds.annotator_training import Recipe, evaluate, fit
 
     if config.resolution % 16:

@@ -19,7 +19,7 @@ from ganfoundry.downstream.networks import Net
 from ganfoundry.errors import InputError
 from ganfoundry.labels.keypoints import object_sizes
 from ganfoundry.metrics import mean_iou, pck, pixel_accuracy
-from ganfoundry.worlds.annotator import decode_keypoints
+from ganfoundry.worlds.annotator_net import decode_keypoints
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ganfoundry.worlds.annotator import AnnotatorConfig
+from ganfoundry.worlds.annotator_net import AnnotatorConfig
 from ganfoundry.worlds.base import World
 
 

@@ -21,8 +21,9 @@ from ganfoundry.data.seeds import TRAIN, sample_integer
 from ganfoundry.errors import InputError, RunError
 from ganfoundry.labels.schema import PartSchema
 from ganfoundry.metrics import angle_difference, mean_iou, pck
-from ganfoundry.worlds.annotator import ELEVATION_SCALE, Annotation, AnnotatorNet, AnnotatorOutput
+from ganfoundry.worlds.annotator import Annotation
 from ganfoundry.worlds.annotator_data import Batch, Renders, augment, to_batch
+from ganfoundry.worlds.annotator_net import ELEVATION_SCALE, AnnotatorNet, AnnotatorOutput
 
 
 def part_weights(parts: NDArray[np.uint8], classes: int) -> Tensor:

@@ -7,8 +7,9 @@ from ganfoundry.gan.checkpoints import load_gan, save_gan
 from ganfoundry.gan.stylegan2 import Generator, GeneratorConfig
 from ganfoundry.views import ALL_AROUND, ViewCode, ViewCodeSet, early_layers
 from ganfoundry.worlds import get_world
-from ganfoundry.worlds.annotator import Annotator, AnnotatorNet
+from ganfoundry.worlds.annotator import Annotator
 from ganfoundry.worlds.annotator_data import annotator_config
+from ganfoundry.worlds.annotator_net import AnnotatorNet
 from pipeline.artifacts import Annotator as AnnotatorFolder
 from pipeline.artifacts import Gan, ViewCodes
 

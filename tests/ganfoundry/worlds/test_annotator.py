@@ -11,8 +11,9 @@ from ganfoundry.data.seeds import EVALUATION, sample_integer
 from ganfoundry.errors import InputError
 from ganfoundry.metrics import angle_difference, mean_iou
 from ganfoundry.worlds import get_world
-from ganfoundry.worlds.annotator import Annotation, Annotator, AnnotatorConfig, AnnotatorNet, decode_keypoints
+from ganfoundry.worlds.annotator import Annotation, Annotator
 from ganfoundry.worlds.annotator_data import annotator_config, render_samples
+from ganfoundry.worlds.annotator_net import AnnotatorConfig, AnnotatorNet, decode_keypoints
 from ganfoundry.worlds.annotator_training import evaluate
 
 UNSEEN = 100

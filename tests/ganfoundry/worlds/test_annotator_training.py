@@ -6,8 +6,9 @@ import torch
 
 from ganfoundry.errors import InputError
 from ganfoundry.labels.schema import PartSchema
-from ganfoundry.worlds.annotator import Annotation, Annotator, AnnotatorConfig, AnnotatorNet, decode_keypoints
+from ganfoundry.worlds.annotator import Annotation, Annotator
 from ganfoundry.worlds.annotator_data import Renders, augment, mirror, recolour, smear, to_batch, warp
+from ganfoundry.worlds.annotator_net import AnnotatorConfig, AnnotatorNet, decode_keypoints
 from ganfoundry.worlds.annotator_training import (
     Recipe,
     annotator_losses,
