@@ -16,7 +16,7 @@ from ganfoundry.pictures import colourise, grid
 from ganfoundry.render.camera import Camera
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.zbuffer import rasterise
-from ganfoundry.shape.inverse_graphics import Mesh, draw
+from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw
 from ganfoundry.shape.inverse_model import InverseModel
 
 LOOKS = tuple(
@@ -47,7 +47,9 @@ def sheet(model: InverseModel, settings: Settings, *, count: int = 10) -> NDArra
     return grid(np.stack([_sized(tile) for tile in tiles]), len(tiles) // len(rows))
 
 
-def _pictures(model: InverseModel, reading, vertices, novel: Shots, row: int) -> Sequence[NDArray[np.uint8]]:  # type: ignore[no-untyped-def]
+def _pictures(
+    model: InverseModel, reading: Reading, vertices: NDArray[np.float64], novel: Shots, row: int
+) -> Sequence[NDArray[np.uint8]]:
     """True and found parts, true and found colours, as the novel camera sees them."""
     palette = data.SCHEMA.level_palette(data.LEVEL)
     texture = torch.cat([reading.surface.colours, reading.surface.parts], 1)

@@ -20,7 +20,7 @@ from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw
 from ganfoundry.shape.inverse_model import InverseModel
 from ganfoundry.shape.inverse_training import network_images
 from ganfoundry.shape.multiview import MultiView
-from ganfoundry.shape.networks import InverseGraphicsNetwork
+from ganfoundry.shape.networks import InverseGraphicsNetwork, Shape
 from ganfoundry.shape.surface_error import Similarity, SurfacePoints, align_surfaces, outer_surface, surface_error
 from ganfoundry.shape.voxels import voxel_iou
 
@@ -323,7 +323,7 @@ def keep_mean_shape(network: InverseGraphicsNetwork, images: NDArray[np.uint8]) 
     )
     own = network.shape
 
-    def constant(code: torch.Tensor):  # type: ignore[no-untyped-def]
+    def constant(code: torch.Tensor) -> Shape:
         shape = own(code)
         count = len(code)
         return shape._replace(

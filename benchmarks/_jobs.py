@@ -98,7 +98,7 @@ def write_result(path: Path, identity: Mapping[str, Any], figures: Mapping[str, 
     write_atomically(path, (json.dumps(table, indent=1) + "\n").encode())
 
 
-def cached(path: Path, make: Callable[[], Mapping[str, NDArray[np.generic]]]) -> dict[str, NDArray[np.generic]]:
+def cached(path: Path, make: Callable[[], Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """Arrays of a file, made and written if it is not there."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -76,11 +76,11 @@ def render_part(root: int, rows: range) -> Examples:
         return {"image": found.image, "label": found.label, "keypoints": found.keypoints}
 
     path = CACHE / f"renders-{root}" / f"{rows.start:06d}-{rows.stop:06d}.npz"
-    found = Examples(**cached(path, make))  # type: ignore[arg-type]
+    found = Examples(**cached(path, make))
     world = get_world(WORLD_NAME)
     if not np.array_equal(found.image[0], world.render(sample_integer(root, WORLD, rows.start), 64).image):
         path.unlink()  # rendered by an earlier form of the world
-        found = Examples(**cached(path, make))  # type: ignore[arg-type]
+        found = Examples(**cached(path, make))
     return found
 
 
@@ -99,7 +99,7 @@ def outer(count: int) -> Examples | None:
         assert found.keypoints is not None
         return {"image": found.image, "label": found.label, "keypoints": found.keypoints}
 
-    return Examples(**cached(CACHE / f"foreign-{VERSION}-{count}.npz", make))  # type: ignore[arg-type]
+    return Examples(**cached(CACHE / f"foreign-{VERSION}-{count}.npz", make))
 
 
 def coarser() -> NDArray[np.uint8]:
@@ -238,7 +238,7 @@ def sample_part(rows: range, truncation: float) -> NDArray[np.uint8]:
         return {"image": images_and_features(generator().generator.synthesis, w, (), batch=32)[0]}
 
     folder = CACHE / f"samples-{SAMPLE_SEED}-psi{truncation}"
-    return cached(folder / f"{rows.start:06d}-{rows.stop:06d}.npz", make)["image"]  # type: ignore[return-value]
+    return cached(folder / f"{rows.start:06d}-{rows.stop:06d}.npz", make)["image"]
 
 
 def _codes(rows: range, truncation: float) -> torch.Tensor:

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganfoundry.gan.discriminator import Discriminator, minibatch_stddev
+from ganfoundry.gan.discriminator import Discriminator, DiscriminatorBlock, minibatch_stddev
 from ganfoundry.gan.layers import Conv2dLayer
+from ganfoundry.gan.modulation import SynthesisLayer, ToRGBLayer
 from ganfoundry.gan.stylegan2 import SynthesisNetwork
 
 
@@ -54,20 +55,24 @@ def modulated(x: Tensor, weight: Tensor, style: Tensor, kernel: Tensor | None, d
 class PlainSynthesis(SynthesisNetwork):
     """Synthesis network of the skip architecture, [1, 3, 3, 1] filter, for training: ws and noise in, images out."""
 
-    def forward(self, ws: Tensor, *, noise: Mapping[str, Tensor], dtype: object = None) -> Tensor:
+    def forward(  # type: ignore[override]  # a training step asks for no more
+        self, ws: Tensor, *, noise: Mapping[str, Tensor], dtype: object = None
+    ) -> Tensor:
         """Images (N, 3, R, R) of ws (N, num_ws, w_dim) and noise (N, 1, r, r) by layer; `dtype` is ignored."""
-        image = None
-        x = self.b4.const.expand(len(ws), -1, -1, -1)
+        image: Tensor | None = None
+        x = self.block(4).const.expand(len(ws), -1, -1, -1)
         for name, style in self.styles(ws).items():
             layer = self.get_submodule(name)
-            if name.endswith("torgb"):
+            if isinstance(layer, ToRGBLayer):
                 rgb = modulated(x, layer.weight, style * layer.weight_gain, None, False) + layer.bias[:, None, None]
-                kernel = self.get_submodule(name.partition(".")[0]).resample_filter
+                kernel = self.get_buffer(f"{name.partition('.')[0]}.resample_filter")
                 image = rgb if image is None else upsampled(image, kernel) + rgb
             else:
+                assert isinstance(layer, SynthesisLayer)
                 x = modulated(x, layer.weight, style, layer.resample_filter if layer.up else None, True)
                 x = x + noise[name] * layer.noise_strength
                 x = F.leaky_relu(x + layer.bias[:, None, None], 0.2) * math.sqrt(2)
+        assert image is not None
         return image
 
 
@@ -79,12 +84,14 @@ class PlainDiscriminator(Discriminator):
         x = image
         for name in self.block_names:
             block = self.get_submodule(name)
+            assert isinstance(block, DiscriminatorBlock)
             if block.fromrgb is not None:
                 x = convolved(block.fromrgb, x)
             shortcut = convolved(block.skip, x)
             x = (convolved(block.conv1, convolved(block.conv0, x)) + shortcut) * math.sqrt(0.5)
         x = minibatch_stddev(x, self.b4.group_size, self.b4.num_channels)
-        return self.b4.out(self.b4.fc(convolved(self.b4.conv, x).flatten(1)))
+        logits: Tensor = self.b4.out(self.b4.fc(convolved(self.b4.conv, x).flatten(1)))
+        return logits
 
 
 def convolved(layer: Conv2dLayer, x: Tensor) -> Tensor:
@@ -96,7 +103,7 @@ def convolved(layer: Conv2dLayer, x: Tensor) -> Tensor:
     elif layer.down:
         x, padding, stride = upfirdn(x, layer.resample_filter, padding=(2, 2)), 0, 2
     y = F.conv2d(x, weight, padding=padding, stride=stride)
-    if not layer.activate:
+    if layer.bias is None:
         return y
     return F.leaky_relu(y + layer.bias[:, None, None], 0.2) * math.sqrt(2)
 
@@ -109,4 +116,5 @@ class ContiguousDiscriminator(Discriminator):
         x = image.to(dtype or torch.float32)
         for name in self.block_names:
             x = self.get_submodule(name)(x)
-        return self.b4(x)
+        logits: Tensor = self.b4(x)
+        return logits

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ganfoundry.gan.config import GeneratorConfig, published_channels
 from ganfoundry.gan.filters import fir, upsample
+from ganfoundry.gan.modulation import SynthesisLayer, ToRGBLayer
 from ganfoundry.gan.stylegan2 import Generator
 
 
@@ -43,20 +44,22 @@ def grouped_synthesis(generator: Generator, ws: Tensor, dtype: torch.dtype) -> T
     """Images of `generator` computed with grouped convolutions and stored noise."""
     synthesis = generator.synthesis
     styles = synthesis.styles(ws)
-    x = synthesis.b4.const.to(dtype).expand(len(ws), -1, -1, -1)
-    image = None
+    x = synthesis.block(4).const.to(dtype).expand(len(ws), -1, -1, -1)
+    image: Tensor | None = None
     for name, style in styles.items():
         layer = synthesis.get_submodule(name)
-        if name.endswith("torgb"):
+        if isinstance(layer, ToRGBLayer):
             rgb = grouped_convolution(x, layer.weight, style * layer.weight_gain, None, False).float()
             rgb = rgb + layer.bias[:, None, None]
-            block = synthesis.get_submodule(name.partition(".")[0])
-            image = rgb if image is None else upsample(image, block.resample_filter) + rgb
+            taps = synthesis.get_buffer(f"{name.partition('.')[0]}.resample_filter")
+            image = rgb if image is None else upsample(image, taps) + rgb
         else:
+            assert isinstance(layer, SynthesisLayer)
             kernel = layer.resample_filter if layer.up else None
             x = grouped_convolution(x, layer.weight, style, kernel, True)
             x = x + (layer.noise_const * layer.noise_strength).to(dtype) + layer.bias.to(dtype)[:, None, None]
             x = F.leaky_relu(x, 0.2) * math.sqrt(2)
+    assert image is not None
     return image
 
 
@@ -79,12 +82,13 @@ def measure(resolution: int, arguments: argparse.Namespace) -> dict[str, float]:
     channels = published_channels(resolution, arguments.base, arguments.maximum)
     generator = Generator(GeneratorConfig(resolution=resolution, channels=channels))
     for name in generator.synthesis.noise_names:
-        generator.synthesis.get_submodule(name).noise_strength.data.fill_(0.1)
+        generator.synthesis.get_parameter(f"{name}.noise_strength").data.fill_(0.1)
     with torch.no_grad():
         ws = generator.ws(torch.randn(arguments.batch, generator.config.z_dim))
 
     def ours() -> Tensor:
-        return generator.synthesis(ws, dtype=dtype)
+        images: Tensor = generator.synthesis(ws, dtype=dtype)
+        return images
 
     def grouped() -> Tensor:
         return grouped_synthesis(generator, ws, dtype)

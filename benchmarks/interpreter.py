@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -137,7 +138,7 @@ def measure(resolution: int, repeats: int) -> dict[str, float]:
     maps = make_maps(resolution)
     interpreter = make_interpreter(maps, resolution)
     difference = largest_difference(interpreter, maps)
-    seconds = {form: best_seconds(lambda form=form: predict(form, interpreter, maps), repeats) for form in FORMS}
+    seconds = {form: best_seconds(partial(predict, form, interpreter, maps), repeats) for form in FORMS}
     peak = {form: peak_mib(form, resolution) for form in FORMS}
     channels = interpreter.config.widths[0]
     print(f"\n{resolution} px, D = {channels:,}, {MEMBERS} members; largest difference {difference:.1e}")

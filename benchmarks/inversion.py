@@ -70,13 +70,13 @@ class Methods:
         """Reconstructions of a group of pictures, and what was found."""
         if name == "pivotal tuning":
             return self.tune(images, self.pivots[group]), self.pivots[group]
-        space, steps, encoder = {
+        ways: dict[str, tuple[Space, int, Encoder | None]] = {
             "encoder alone": ("W", 0, self.encoder),
             "W from the mean": ("W", self.steps, None),
             "W from the encoder": ("W", self.steps, self.encoder),
             "W+ from the encoder": ("W+", self.steps, self.encoder),
-        }[name]
-        found = self.optimise(images, space, steps, encoder)
+        }
+        found = self.optimise(images, *ways[name])
         if name == "W from the encoder":
             self.pivots.append(found)
         return found.images, found
@@ -122,7 +122,8 @@ def measure_renders(
     shown = [renders.image]
     ways = Methods(gan, encoder, options.steps, options.tuning_steps)
     for name in METHODS:
-        start, values = time.process_time(), {"psnr": [], "labels": [], "miou": [], "distance": []}
+        start = time.process_time()
+        values: dict[str, list[float]] = {"psnr": [], "labels": [], "miou": [], "distance": []}
         made = []
         for group, rows in enumerate(groups):
             images, found = ways.invert(name, renders.image[rows], group)
@@ -155,7 +156,8 @@ def measure_samples(gan: LoadedGan, encoder: Encoder, options: argparse.Namespac
 def _line(
     figures: dict[str, dict[str, float]], name: str, values: dict[str, list[float]], seconds: float | None = None
 ) -> None:
-    entry, cells = {}, []
+    entry: dict[str, float] = {}
+    cells = []
     for key, width in (("psnr", 14), ("labels", 16), ("miou", 16), ("distance", 9)):
         if key not in values:
             cells.append(" " * width)

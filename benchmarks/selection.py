@@ -15,6 +15,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from benchmarks import _label_factory as factory
 from ganfoundry.data.seeds import LABEL, sample_integer
+from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.gan.latents import content_codes
 from ganfoundry.labels.active import Survey, choose, survey
 from ganfoundry.labels.interpreter import StyleInterpreter, Training
@@ -36,7 +38,7 @@ METHODS = ("core-set", "medoids", "random")
 class Pool:
     """Candidates with their labels, and the samples on which interpreters are judged."""
 
-    gan: factory.LoadedGan
+    gan: LoadedGan
     w: Tensor
     base: Survey
     labels: NDArray[np.uint8]
@@ -75,6 +77,7 @@ def fit(pool: Pool, rows: Sequence[int], arguments: argparse.Namespace, seed: in
 def judged(pool: Pool, interpreter: StyleInterpreter) -> float:
     """Mean intersection over union on the test samples."""
     found = survey(pool.gan.generator.synthesis, interpreter, pool.test_w).label
+    assert found is not None
     return mean_iou(pool.test_labels, found, pool.num_classes, ignore=255)
 
 
@@ -92,7 +95,7 @@ def grown(pool: Pool, arguments: argparse.Namespace, seed: int) -> dict[int, flo
     return result
 
 
-def afresh(pool: Pool, method: str, arguments: argparse.Namespace, seed: int) -> dict[int, float]:
+def afresh(method: str, pool: Pool, arguments: argparse.Namespace, seed: int) -> dict[int, float]:
     """Curve of a method that needs no interpreter."""
     order = choose("random", pool.base, max(arguments.counts), random=np.random.default_rng(seed))
     result = {}
@@ -133,12 +136,8 @@ def main() -> None:
     pool = make_pool(arguments.candidates, arguments.tests)
     curves: dict[str, list[dict[int, float]]] = {}
     for method in arguments.methods:
-        make = (
-            (lambda seed: grown(pool, arguments, seed))
-            if method == "core-set"
-            else (lambda seed, method=method: afresh(pool, method, arguments, seed))
-        )
-        curves[method] = [make(seed) for seed in range(arguments.seeds)]
+        make = grown if method == "core-set" else partial(afresh, method)
+        curves[method] = [make(pool, arguments, seed) for seed in range(arguments.seeds)]
     report(curves, arguments.counts)
 
 

@@ -54,8 +54,13 @@ class Form:
 def recipe(resolution: int, batch: int, **options: Any) -> TrainingConfig:
     """Recipe of the shipped generators at a resolution."""
     channels = ",".join(map(str, small_channels(resolution).values()))
-    widths = {"generator_channels": channels, "discriminator_channels": channels}
-    return TrainingConfig(resolution=resolution, batch=batch, **widths, **options)
+    return TrainingConfig(
+        resolution=resolution,
+        batch=batch,
+        generator_channels=channels,
+        discriminator_channels=channels,
+        **options,
+    )
 
 
 def make_plain(state: TrainingState) -> None:
@@ -113,7 +118,9 @@ def images_of(state: TrainingState) -> Tensor:
     step = Step(state, Group(), torch.arange(state.config.batch))
     with torch.no_grad():
         fakes = draw_fakes(state.config, state.generator, step.rows, step.random(PATH))
-        return state.generator.synthesis(map_fakes(state.generator, fakes), noise=fakes.noise, dtype=torch.float32)
+        ws = map_fakes(state.generator, fakes)
+        images: Tensor = state.generator.synthesis(ws, noise=fakes.noise, dtype=torch.float32)
+        return images
 
 
 def difference(config: TrainingConfig) -> float:
@@ -122,7 +129,7 @@ def difference(config: TrainingConfig) -> float:
     for arrange in (lambda _: None, make_plain):
         state = TrainingState(config, torch.device("cpu"))
         for name in state.generator.synthesis.noise_names:
-            state.generator.synthesis.get_submodule(name).noise_strength.data.fill_(0.1)
+            state.generator.synthesis.get_parameter(f"{name}.noise_strength").data.fill_(0.1)
         arrange(state)
         found.append(images_of(state))
     return float((found[0] - found[1]).abs().max() / found[1].abs().max())

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks import _label_factory as factory
 from ganfoundry.data.seeds import EVALUATION, sample_integer
+from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.labels.calibration import (
     Ranking,
     at_temperature,
@@ -76,7 +77,7 @@ def judge_on_renders(judge: factory.Judge, count: int) -> dict[str, float]:
     }
 
 
-def predict(interpreter: StyleInterpreter, gan: factory.LoadedGan, count: int) -> tuple[NDArray[np.uint8], Prediction]:
+def predict(interpreter: StyleInterpreter, gan: LoadedGan, count: int) -> tuple[NDArray[np.uint8], Prediction]:
     """Images of unseen samples and what the interpreter says, with its mean probabilities."""
     layers = [name for name, _ in interpreter.config.layers]
     soft = interpreter.with_config(voting="soft")
@@ -98,7 +99,7 @@ def keypoint_auroc(found: Prediction, truth: NDArray[np.float32]) -> float:
 
 
 def trial(
-    gan: factory.LoadedGan,
+    gan: LoadedGan,
     judge: factory.Judge,
     interpreter: StyleInterpreter,
     truth: tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32]],
@@ -108,7 +109,7 @@ def trial(
     labels, trusted, points = truth
     predicted = found.label.numpy()
     errors = image_errors(labels, predicted, trusted)
-    rankings = {
+    rankings: dict[str, Ranking] = {
         kind: judge_score(image_score(found.uncertainty, kind, found.label).numpy(), errors) for kind in SCORE_KINDS
     }
     order = np.argsort(image_score(found.uncertainty, DEFAULT, found.label).numpy(), kind="stable")
@@ -140,7 +141,7 @@ def trial(
 
 
 def distilled_ranking(
-    gan: factory.LoadedGan,
+    gan: LoadedGan,
     interpreter: StyleInterpreter,
     errors_of: NDArray[np.uint8],
     trusted: NDArray[np.bool_],
@@ -197,7 +198,7 @@ def main() -> None:
 def report(trials: list[Trial], distilled: list[Ranking], images: int) -> None:
     """Print the tables over seeds."""
     text = factory.seeds_text
-    rows = {kind: [t.rankings[kind] for t in trials] for kind in SCORE_KINDS}
+    rows: dict[str, list[Ranking]] = {kind: [t.rankings[kind] for t in trials] for kind in SCORE_KINDS}
     if distilled:
         rows["distilled"] = distilled
     print(f"\n{images} unseen samples, {len(trials)} seeds")

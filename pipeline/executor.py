@@ -136,7 +136,7 @@ class DaskExecutor:
         cluster, self._cluster = self._cluster, None
         if client is not None:
             with contextlib.suppress(TimeoutError):
-                client.close(timeout=CLOSE_SECONDS)  # type: ignore[no-untyped-call]
+                client.close(timeout=CLOSE_SECONDS)
         if cluster is not None:
             with contextlib.suppress(TimeoutError):
                 cluster.close(timeout=CLOSE_SECONDS)
@@ -187,7 +187,7 @@ def _round(
     futures = {client.submit(function, tasks[position], pure=False): position for position in positions}
     killed = []
     try:
-        for future in distributed.as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
+        for future in distributed.as_completed(list(futures), loop=client.loop):
             position = futures.pop(future)
             try:
                 result = future.result()  # does the task again if the worker that did it has died meanwhile
@@ -199,7 +199,7 @@ def _round(
                 yield position, result
     finally:
         with contextlib.suppress(Exception):
-            client.cancel(list(futures))  # type: ignore[no-untyped-call]
+            client.cancel(list(futures))
     return killed
 
 
@@ -207,7 +207,7 @@ def _local_cluster(workers: int) -> "distributed.LocalCluster":
     import distributed
 
     try:
-        return distributed.LocalCluster(  # type: ignore[no-untyped-call]
+        return distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
@@ -228,14 +228,14 @@ def _client(cluster: "distributed.LocalCluster | None", scheduler: str | None) -
     limit = CONNECT_SECONDS if cluster is None else START_SECONDS
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is one sentence of ours
     try:
-        client = distributed.Client(cluster or scheduler, timeout=limit, set_as_default=False)  # type: ignore[no-untyped-call]
+        client = distributed.Client(cluster or scheduler, timeout=limit, set_as_default=False)
     except (OSError, ValueError) as error:
         message = f"no dask scheduler answers at {scheduler} ({error}); start one or correct --scheduler."
         raise UserError(message) from None
     try:
         client.wait_for_workers(1, timeout=limit)
     except TimeoutError:
-        client.close()  # type: ignore[no-untyped-call]
+        client.close()
         raise UserError(f"the scheduler at {scheduler} has no workers; start some with `dask worker`.") from None
     return client
 
