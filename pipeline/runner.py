@@ -128,15 +128,7 @@ def _undo(folder: Path, before: Mapping[str, Any] | None) -> None:
 
 def _prepare(plan: Plan, started: datetime, *, force: bool) -> None:
     """Make the folder ready: its content kept, put away or removed; write down what it is to become."""
-    progress = {
-        "stage": plan.stage.name,
-        "stage_version": plan.stage.version,
-        "fingerprint": plan.fingerprint,
-        "config": plan.config_json,
-        "digests": dict(plan.digests),
-        "inputs": _inputs(plan),
-        "started": started.isoformat(timespec="seconds"),
-    }
+    progress = {**_made_of(plan), "started": started.isoformat(timespec="seconds")}
     manifest.remove_torn_writes(plan.folder)
     path = plan.folder / manifest.PROGRESS
     if force or not (plan.kept or plan.stage.keeps_earlier):
@@ -147,6 +139,18 @@ def _prepare(plan: Plan, started: datetime, *, force: bool) -> None:
     manifest.write_json(path, progress)
     (plan.folder / manifest.RECORD).unlink(missing_ok=True)
     (plan.folder / manifest.ERROR_LOG).unlink(missing_ok=True)
+
+
+def _made_of(plan: Plan) -> dict[str, Any]:
+    """What the result of a stage follows from."""
+    return {
+        "stage": plan.stage.name,
+        "stage_version": plan.stage.version,
+        "fingerprint": plan.fingerprint,
+        "config": plan.config_json,
+        "digests": dict(plan.digests),
+        "inputs": _inputs(plan),
+    }
 
 
 def _inputs(plan: Plan) -> dict[str, Any]:
@@ -165,12 +169,7 @@ def _record(plan: Plan, out: Writer[Artifact], started: datetime, seconds: float
     return {
         "kind": plan.stage.output.kind,
         "schema": plan.stage.output.schema,
-        "stage": plan.stage.name,
-        "stage_version": plan.stage.version,
-        "fingerprint": plan.fingerprint,
-        "config": plan.config_json,
-        "digests": dict(plan.digests),
-        "inputs": _inputs(plan),
+        **_made_of(plan),
         "seed": plan.config_json.get("seed"),
         "versions": manifest.package_versions(),
         "commit": manifest.git_commit(),

@@ -129,8 +129,9 @@ def _train(
     import torch
 
     from ganfoundry.downstream import NetConfig, Recipe, Supervised, build_net, fit
-    from ganfoundry.downstream.examples import Subset, mirror_order
+    from ganfoundry.downstream.examples import Subset
     from ganfoundry.downstream.training import rarity_weights
+    from ganfoundry.labels.schema import mirror_order
     from ganfoundry.report import Chart, Series
 
     outputs = source.description.classes if task == "parts" else source.description.keypoints

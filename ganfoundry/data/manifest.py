@@ -215,11 +215,8 @@ def load_records(folder: str | os.PathLike[str], plan: Plan, *, repair: bool = F
     records: dict[int, Record] = {}
     for number, line in enumerate(whole.splitlines(), 1):
         try:
-            record = Record.parse(json.loads(line))
-            task = plan[record.shard]
-            if (record.first, record.rows, record.key) != (task.first, len(task.rows), plan.key):
-                raise ValueError("it does not fit config.json")
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+            record = parse_line(line, plan)
+        except ValueError as error:
             if repair:
                 continue
             raise InputError(
@@ -227,6 +224,24 @@ def load_records(folder: str | os.PathLike[str], plan: Plan, *, repair: bool = F
             ) from None
         records[record.shard] = record
     return records
+
+
+def parse_line(line: bytes, plan: Plan) -> Record:
+    """Record of one line of the manifest.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged or does not fit the plan.
+    """
+    try:
+        record = Record.parse(json.loads(line))
+        task = plan[record.shard]
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if (record.first, record.rows, record.key) != (task.first, len(task.rows), plan.key):
+        raise ValueError("it does not fit config.json")
+    return record
 
 
 def append_record(folder: str | os.PathLike[str], record: Record) -> None:

@@ -5,8 +5,6 @@ keypoints with a weight: 1 for a visible keypoint of a render, the interpreter's
 synthesised one, 0 where it is hidden or outside.
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol, Self
@@ -110,16 +108,6 @@ class Subset:
     def rows(self, index: NDArray[np.int64]) -> Examples:
         """Pick rows, in the order given."""
         return self.source.rows(self.chosen[index])
-
-
-def mirror_order(names: Sequence[str]) -> list[int]:
-    """Order of keypoints after a left-right mirror, from their names: "left" and "right" change places.
-
-    A keypoint whose name has no partner keeps its place, as those in the middle do.
-    """
-    swap = {"left": "right", "right": "left"}
-    partner = [re.sub("left|right", lambda found: swap[found[0]], name) for name in names]
-    return [names.index(other) if other in names else row for row, other in enumerate(partner)]
 
 
 class StoredExamples:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ganfoundry.errors import InputError
+
+
+def mirror_order(names: Sequence[str]) -> list[int]:
+    """Order of keypoints after a left-right mirror, from their names: "left" and "right" change places.
+
+    A keypoint whose name has no partner keeps its place, as those in the middle do.
+    """
+    swap = {"left": "right", "right": "left"}
+    partner = [re.sub("left|right", lambda found: swap[found[0]], name) for name in names]
+    return [names.index(other) if other in names else row for row, other in enumerate(partner)]
 
 
 @dataclass(frozen=True, eq=False)

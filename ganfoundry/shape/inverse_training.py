@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.train_data import write_atomically
 from ganfoundry.gan.train_distributed import DivergedError, Group
 from ganfoundry.gan.train_log import append_line, forget_lines_after
+from ganfoundry.labels.schema import mirror_order
 from ganfoundry.shape.camera_table import CameraTable
 from ganfoundry.shape.inverse_graphics import Batch, Objective, ObjectiveConfig
 from ganfoundry.shape.multiview import MultiView, distances_outside
@@ -313,9 +313,7 @@ def _mirrored(config: NetworkConfig, names: Sequence[str]) -> NetworkConfig:
     """The configuration with the keypoints' mirror images, told by "left" and "right" in their names."""
     if not config.symmetric_shape or config.keypoint_mirror:
         return config
-    other = [re.sub("left|right", lambda side: "right" if side[0] == "left" else "left", name) for name in names]
-    mirror = tuple(names.index(name) if name in names else index for index, name in enumerate(other))
-    return dataclasses.replace(config, keypoint_mirror=mirror)
+    return dataclasses.replace(config, keypoint_mirror=tuple(mirror_order(names)))
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

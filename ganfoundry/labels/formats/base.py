@@ -7,7 +7,7 @@ only its last component is ever used.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -202,6 +202,20 @@ def read_json(path: Path) -> Any:
         raise InputError(f"cannot read {path}: {error.strerror}; check the path") from None
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise InputError(f"{path} is not whole JSON ({str(error)[:80]}); export it again") from None
+
+
+def json_files(path: Path, is_mine: Callable[[object], bool]) -> Iterator[tuple[Path, Any]]:
+    """Path and content of a JSON file, or of all below a folder, that are of a format.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read.
+    """
+    for file in [path] if path.is_file() else files_below(path, (".json",)):
+        content = read_json(file)
+        if is_mine(content):
+            yield file, content
 
 
 def write_json(path: Path, table: object) -> None:

@@ -30,12 +30,11 @@ from ganfoundry.labels.formats.base import (
     Pictures,
     base_name,
     checked_size,
-    files_below,
+    json_files,
     listing,
     mapping,
     number,
     ordered_regions,
-    read_json,
     text,
     write_json,
 )
@@ -59,13 +58,10 @@ def read(path: Path) -> Iterator[AnnotatedImage]:
         One sentence that names the file and the annotation.
     """
     pictures = Pictures(path if path.is_dir() else path.parent)
-    files = [path] if path.is_file() else list(files_below(path, (".json",)))
     entries: dict[str, list[_Entry]] = {}
-    for file in files:
-        content = read_json(file)
-        if is_mine(content):
-            for entry in _entries(file, content):
-                entries.setdefault(entry.name, []).append(entry)
+    for file, content in json_files(path, is_mine):
+        for entry in _entries(file, content):
+            entries.setdefault(entry.name, []).append(entry)
     for name, parts in entries.items():
         yield _read_one(name, parts, pictures)
 

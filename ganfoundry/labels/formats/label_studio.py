@@ -27,12 +27,11 @@ from ganfoundry.labels.formats.base import (
     Canvas,
     Pictures,
     base_name,
-    files_below,
+    json_files,
     listing,
     mapping,
     number,
     ordered_regions,
-    read_json,
     write_json,
 )
 from ganfoundry.labels.formats.polygons import as_points, fill, trace
@@ -59,13 +58,11 @@ def read(path: Path) -> Iterator[AnnotatedImage]:
         One sentence that names the file, the task and the region.
     """
     pictures = Pictures(path if path.is_dir() else path.parent)
-    for file in [path] if path.is_file() else files_below(path, (".json",)):
-        content = read_json(file)
-        if is_mine(content):
-            for index, task in enumerate(content if isinstance(content, list) else [content], 1):
-                image = _read_task(task, f"{file}, task {task.get('id', index)!r}", pictures)
-                if image is not None:
-                    yield image
+    for file, content in json_files(path, is_mine):
+        for index, task in enumerate(content if isinstance(content, list) else [content], 1):
+            image = _read_task(task, f"{file}, task {task.get('id', index)!r}", pictures)
+            if image is not None:
+                yield image
 
 
 def _read_task(task: Mapping[str, Any], where: str, pictures: Pictures) -> AnnotatedImage | None:

@@ -28,11 +28,10 @@ from ganfoundry.labels.formats.base import (
     Pictures,
     base_name,
     checked_size,
-    files_below,
+    json_files,
     listing,
     mapping,
     ordered_regions,
-    read_json,
     write_json,
 )
 from ganfoundry.labels.formats.polygons import as_points, fill, trace
@@ -54,10 +53,8 @@ def read(path: Path) -> Iterator[AnnotatedImage]:
         One sentence that names the file and the shape.
     """
     pictures = Pictures(path if path.is_dir() else path.parent)
-    for file in [path] if path.is_file() else files_below(path, (".json",)):
-        content = read_json(file)
-        if is_mine(content):
-            yield _read_one(file, content, pictures)
+    for file, content in json_files(path, is_mine):
+        yield _read_one(file, content, pictures)
 
 
 def _read_one(file: Path, content: dict[str, Any], pictures: Pictures) -> AnnotatedImage:

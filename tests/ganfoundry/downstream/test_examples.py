@@ -2,11 +2,9 @@ import numpy as np
 import pytest
 
 from ganfoundry.downstream import Examples
-from ganfoundry.downstream.examples import Subset, mirror_order
+from ganfoundry.downstream.examples import Subset
 from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator_data import render_samples
-from ganfoundry.worlds.car_parts import CAR_SCHEMA
-from ganfoundry.worlds.faces import FaceWorld
 from tests.ganfoundry.downstream.toys import toy_examples
 
 
@@ -35,12 +33,3 @@ def test_confident_splits_at_one_half():
     data.keypoints[0, :, 2] = (0.4, 0.6)
     assert data.confident().keypoints[0, :, 2].tolist() == [0, 1]
     assert data.keypoints[0, 0, 2] == pytest.approx(0.4)
-
-
-@pytest.mark.parametrize("schema", [CAR_SCHEMA, FaceWorld.schema], ids=["cars", "faces"])
-def test_sides_by_name_are_those_of_the_schema(schema):
-    assert mirror_order(schema.keypoints) == schema.flip_permutation().tolist()
-
-
-def test_a_side_without_a_partner_stays():
-    assert mirror_order(["left_eye", "nose", "right_ear"]) == [0, 1, 2]

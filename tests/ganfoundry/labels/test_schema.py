@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ganfoundry.errors import InputError
 from ganfoundry.labels import PartSchema
-from ganfoundry.labels.schema import default_palette
+from ganfoundry.labels.schema import default_palette, mirror_order
 from ganfoundry.worlds import get_world
 
 ROOT = Path(__file__).parents[3]
@@ -83,6 +83,16 @@ def test_flip_permutation_is_an_involution():
     for index, other in enumerate(order):
         swapped = schema.keypoints[index].replace("_left", "_?").replace("_right", "_left").replace("_?", "_right")
         assert schema.keypoints[other] == swapped
+
+
+@pytest.mark.parametrize("world", ["cars", "faces"])
+def test_sides_by_name_are_those_of_the_schema(world):
+    schema = get_world(world).schema
+    assert mirror_order(schema.keypoints) == schema.flip_permutation().tolist()
+
+
+def test_a_side_without_a_partner_stays():
+    assert mirror_order(["left_eye", "nose", "right_ear"]) == [0, 1, 2]
 
 
 def test_palettes_are_distinct_and_frozen():
