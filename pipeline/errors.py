@@ -5,8 +5,10 @@ that has one, without a traceback, and exits with that code.
 """
 
 import errno
+import os
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+_DISK_FULL_TEXTS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))  # safetensors tells it in its text alone
 
 
 class UserError(Exception):
@@ -32,6 +34,8 @@ def is_disk_full(error: BaseException | None) -> bool:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return True
+        if any(text in str(error) for text in _DISK_FULL_TEXTS):
             return True
         seen.add(id(error))
         error = error.__cause__ or error.__context__

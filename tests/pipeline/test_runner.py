@@ -192,6 +192,8 @@ def test_errors_of_other_packages_count_by_their_attribute(tmp_path: Path) -> No
     assert isinstance(readable(wrapped, tmp_path, "s"), RunError)
     assert "disk full" in str(readable(wrapped, tmp_path, "s"))
     assert not (tmp_path / "error.log").exists()
+    foreign = Exception("Error while serializing: I/O error: No space left on device (os error 28)")  # safetensors'
+    assert "disk full" in str(readable(foreign, tmp_path, "s"))
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, shell: Shell) -> None:
