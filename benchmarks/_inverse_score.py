@@ -13,12 +13,12 @@ from benchmarks import _inverse_data as data
 from benchmarks._inverse_data import UNKNOWN, Shots, Solid, Unseen
 from ganfoundry.data.seeds import WORLD, sample_integer
 from ganfoundry.gan.inversion.objective import discriminator_features, feature_distance, psnr
+from ganfoundry.images import network_images, stored_images
 from ganfoundry.metrics import angle_difference, mean_iou
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.shape.camera_table import CameraTable
 from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw
 from ganfoundry.shape.inverse_model import InverseModel
-from ganfoundry.shape.inverse_training import network_images
 from ganfoundry.shape.multiview import MultiView
 from ganfoundry.shape.networks import InverseGraphicsNetwork, Shape
 from ganfoundry.shape.surface_error import Similarity, SurfacePoints, align_surfaces, outer_surface, surface_error
@@ -192,8 +192,7 @@ def network_method(model: InverseModel, similarity: Similarity) -> Method:
             assert drawn.image is not None
             masks = (drawn.mask > 0.5).numpy()
             parts = np.where(masks, 1 + drawn.image[:, 3:].argmax(1).numpy(), 0).astype(np.uint8)
-            white = (drawn.image[:, :3] + (1 - drawn.mask)[:, None]).clamp(-1, 1)
-            pictures = ((white + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+            pictures = stored_images(drawn.image[:, :3] + (1 - drawn.mask)[:, None])
             directions = _turned(reading.guess.direction.numpy(), similarity)
             for i, solid in enumerate(_solids(reading, vertices, similarity, network)):
                 yield Found(solid, directions[i], pictures[i], masks[i], parts[i])

@@ -33,10 +33,9 @@ from ganfoundry.gan.inversion import (
     tune_generator,
 )
 from ganfoundry.gan.inversion.encoder_training import EncoderRecipe, train_encoder
-from ganfoundry.gan.inversion.optimisation import to_network
 from ganfoundry.gan.latent_spaces import Space
 from ganfoundry.gan.latents import content_codes
-from ganfoundry.labels.synthesis import to_uint8
+from ganfoundry.images import network_images, stored_images
 from ganfoundry.metrics import mean_iou, pixel_accuracy
 from ganfoundry.pictures import grid, png_bytes
 from ganfoundry.worlds import get_world
@@ -85,10 +84,10 @@ class Methods:
         """Reconstructions by a generator tuned to each picture."""
         made, tuning = [], Tuning(steps=self.tuning_steps)
         for picture, w in zip(images, pivots.w, strict=True):
-            target, wspace = to_network(picture[None]), self.encoder.wspace
+            target, wspace = network_images(picture[None]), self.encoder.wspace
             tuned = tune_generator(self.gan.generator, self.objective, target, w[None], tuning, wspace=wspace)
             with torch.no_grad():
-                made.append(to_uint8(tuned.synthesis(w[None]))[0])
+                made.append(stored_images(tuned.synthesis(w[None]))[0])
         return np.stack(made)
 
 
@@ -142,7 +141,7 @@ def measure_samples(gan: LoadedGan, encoder: Encoder, options: argparse.Namespac
     """Print the table of the generator's own samples, whose w is known."""
     w = content_codes(gan.generator, seeds(options.seed, options.samples), 0.7)
     with torch.no_grad():
-        images = to_uint8(gan.generator.synthesis(w))
+        images = stored_images(gan.generator.synthesis(w))
     print(f"\n{len(w)} samples of the generator at psi 0.7; w error in units of the spread of w")
     figures, ways = {}, Methods(gan, encoder, options.steps, options.tuning_steps)
     for name in METHODS[:3]:

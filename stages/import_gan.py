@@ -72,6 +72,7 @@ def sample_images(config: Config, generator: "StyleGenerator", ctx: Context) -> 
 
     from ganfoundry.data.seeds import EVALUATION, sample_integer
     from ganfoundry.gan.latents import content_codes
+    from ganfoundry.images import stored_images
 
     seeds = [sample_integer(config.seed, EVALUATION, index) for index in range(config.num_samples)]
     classes = generator.config.c_dim
@@ -81,9 +82,7 @@ def sample_images(config: Config, generator: "StyleGenerator", ctx: Context) -> 
     with ctx.progress("Sampling", len(seeds)) as bar, torch.inference_mode():
         for start in range(0, len(w), BATCH):
             rows = w[start : start + BATCH]
-            image = generator.synthesis(rows)
-            stored = ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-            parts.append(stored.permute(0, 2, 3, 1).numpy())
+            parts.append(stored_images(generator.synthesis(rows)))
             bar.advance(len(rows))
     images = np.concatenate(parts)
     return images if images.shape[-1] == 3 else np.repeat(images[..., :1], 3, axis=-1)

@@ -122,15 +122,15 @@ def tune_picture(task: TuneTask) -> None:
     from ganfoundry.data.shards import ShardReader
     from ganfoundry.gan.checkpoints import save_gan
     from ganfoundry.gan.inversion import Objective, Tuning, psnr, tune_generator
-    from ganfoundry.gan.inversion.optimisation import to_network
-    from ganfoundry.labels.synthesis import single_thread, to_uint8
+    from ganfoundry.images import network_images, stored_images
+    from ganfoundry.labels.synthesis import single_thread
 
     config = task.config
     gan, _, wspace = _models(task.source)
     row = ShardReader(task.shards).row(task.row)
     objective = Objective.of(gan, config.pixel_weight, config.perceptual_weight)
     tuning = Tuning(config.tuning_steps, config.tuning_rate, config.locality_weight, seed=config.seed)
-    picture, w = to_network(row["image"][None]), torch.from_numpy(row["w"][None])
+    picture, w = network_images(row["image"][None]), torch.from_numpy(row["w"][None])
     with single_thread():
         tuned = tune_generator(gan.generator, objective, picture, w, tuning, wspace=wspace)
         with torch.no_grad():
@@ -142,7 +142,7 @@ def tune_picture(task: TuneTask) -> None:
         "source_sha256": gan.sha256,
         "tuning": {name: getattr(tuning, name) for name in Tuning.__annotations__},
         "w": row["w"].tolist(),
-        "figures": _finite({"psnr": psnr(to_uint8(made), row["image"][None])[0], "perceptual": perceptual}),
+        "figures": _finite({"psnr": psnr(stored_images(made), row["image"][None])[0], "perceptual": perceptual}),
     }
     save_gan(task.folder, tuned, gan.discriminator, card)
 
@@ -315,10 +315,10 @@ def _tuned_picture(folder: Path, w: "NDArray[np.float32]") -> "NDArray[np.uint8]
     import torch
 
     from ganfoundry.gan.checkpoints import load_gan
-    from ganfoundry.labels.synthesis import to_uint8
+    from ganfoundry.images import stored_images
 
     with torch.inference_mode():
-        picture: NDArray[np.uint8] = to_uint8(load_gan(folder).generator.synthesis(torch.from_numpy(w[None])))[0]
+        picture: NDArray[np.uint8] = stored_images(load_gan(folder).generator.synthesis(torch.from_numpy(w[None])))[0]
     return picture
 
 

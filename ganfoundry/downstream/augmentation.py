@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ganfoundry.downstream.examples import Examples
+from ganfoundry.images import network_images
 
 SCALE = 0.15  # most by which an image is magnified or reduced, as a share
 SHIFT = 0.06  # most by which it moves, as a share of its side
@@ -34,11 +35,6 @@ def to_batch(examples: Examples) -> Batch:
     """Turn stored arrays into network tensors."""
     keypoints = None if examples.keypoints is None else torch.from_numpy(np.array(examples.keypoints, np.float32))
     return Batch(network_images(examples.image), torch.from_numpy(np.array(examples.label, np.int64)), keypoints)
-
-
-def network_images(image: np.ndarray) -> Tensor:
-    """Stored images (N, R, R, 3) uint8 as (N, 3, R, R) float32 in [-1, 1], channels last."""
-    return torch.from_numpy(np.array(image)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def draw_affine(count: int, mirror: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganfoundry.downstream.augmentation import network_images
 from ganfoundry.downstream.examples import Examples
 from ganfoundry.downstream.networks import Net
 from ganfoundry.errors import InputError
+from ganfoundry.images import network_images
 from ganfoundry.labels.keypoints import object_sizes
 from ganfoundry.metrics import mean_iou, pck, pixel_accuracy
 from ganfoundry.worlds.annotator_net import decode_keypoints

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ganfoundry.downstream.augmentation import Batch, apply_affine, draw_affine, network_images, recolour
+from ganfoundry.downstream.augmentation import Batch, apply_affine, draw_affine, recolour
 from ganfoundry.downstream.networks import Net, NetConfig, build_net
 from ganfoundry.downstream.training import Objective, Recipe, Supervised, fit, task_losses
 from ganfoundry.errors import InputError
+from ganfoundry.images import network_images
 
 Images = NDArray[np.uint8]
 RAMP = 0.4  # share of the training over which the consistency grows

@@ -20,6 +20,7 @@ from ganfoundry.gan.train_log import append_line, forget_lines_after, hopeless, 
 from ganfoundry.gan.train_report import write_report
 from ganfoundry.gan.train_state import TrainingState, set_average_w
 from ganfoundry.gan.train_step import Stats
+from ganfoundry.images import stored_images
 from ganfoundry.pictures import Pixels, grid, png_bytes, spread
 
 GRID_COLUMNS, GRID_ROWS = 12, 8
@@ -204,8 +205,7 @@ def sample_images(generator: Generator, z: torch.Tensor, psi: float) -> Images:
     parts = [
         generator(part.to(generator.w_avg.device), truncation=psi, noise="const") for part in z.split(SAMPLE_BATCH)
     ]
-    stored = ((torch.cat(parts).float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return stored.permute(0, 2, 3, 1).cpu().numpy()
+    return stored_images(torch.cat(parts))
 
 
 def sample_grid(generator: Generator, psi: float, seed: int = 0) -> Pixels:

@@ -9,7 +9,6 @@ interrupted, and, up to rounding, whatever the number of processes.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from ganfoundry.gan.train_config import GROUP_SIZE, TrainingConfig
 from ganfoundry.gan.train_data import BatchOrder, Images
 from ganfoundry.gan.train_distributed import Group
 from ganfoundry.gan.train_state import TrainingState
+from ganfoundry.images import network_images
 
 GENERATOR, PATH, REAL, DISCRIMINATOR, R1 = range(5)  # phases; part of the seeds, never renumber
 NUM_PHASES = 8
@@ -79,8 +79,7 @@ def real_batch(config: TrainingConfig, images: Images, order: BatchOrder, rows: 
     """Take this process's real images of a step, (n, 3, R, R) float32 in [-1, 1] on the CPU, half of them mirrored."""
     random = phase_generator(config.seed, step, REAL, torch.device("cpu"))
     flips = (torch.rand(config.batch, generator=random) < 0.5)[rows]
-    stored = torch.from_numpy(np.ascontiguousarray(images[order.rows(step)[rows.numpy()]]))
-    reals = stored.permute(0, 3, 1, 2).float() / 127.5 - 1
+    reals = network_images(images[order.rows(step)[rows.numpy()]])
     return mirror(reals, flips) if config.mirror else reals
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganfoundry.images import stored_images
 from ganfoundry.labels.factorised import Mode
 from ganfoundry.labels.feature_source import FeatureSource, images_and_maps
 from ganfoundry.labels.feature_table import FeatureTable
@@ -95,7 +96,7 @@ def images_and_features(
     images, maps = [], []
     for rows in w.split(batch):
         image, features = images_and_maps(synthesis, rows, layers)
-        images.append(to_uint8(image))
+        images.append(stored_images(image))
         maps.append(features)
     joined = {name: torch.cat([m[name] for m in maps]).float() for name in layers}
     return np.concatenate(images), joined
@@ -117,7 +118,7 @@ def images_and_table(
     def maps(rows: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:
         for row in rows:
             image, features = images_and_maps(synthesis, row, layers)
-            images.append(to_uint8(image))
+            images.append(stored_images(image))
             yield features
 
     made = maps(w.split(1))
@@ -125,12 +126,6 @@ def images_and_table(
     side = images[0].shape[1]
     table = FeatureTable.build(chain([first], made), len(w), side, mode, standardise=standardise)
     return np.concatenate(images), table
-
-
-def to_uint8(image: Tensor) -> NDArray[np.uint8]:
-    """Network images (n, 3, R, R) in [-1, 1] as stored images (n, R, R, 3) uint8."""
-    stored = ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return np.ascontiguousarray(stored.permute(0, 2, 3, 1).numpy())
 
 
 def predict_table(interpreter: StyleInterpreter, table: FeatureTable) -> Prediction:

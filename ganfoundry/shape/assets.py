@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ganfoundry.gan.train_data import write_atomically
+from ganfoundry.images import stored_images
 from ganfoundry.pictures import png_bytes
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.renderer import render
@@ -86,7 +87,7 @@ def assets_of(model: InverseModel, reading: Reading, length: float = LENGTH) -> 
     template, texels = sphere_template(model.network.config.level), model.network.texels
     scale = length / typical_length(model)
     painted = 1 + reading.surface.parts.argmax(1).numpy()
-    textures = ((reading.surface.colours.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    textures = stored_images(reading.surface.colours)
     vertices, points = scale * reading.shape.vertices.numpy(), scale * reading.shape.keypoints.numpy()
     assets = []
     for index in range(len(textures)):

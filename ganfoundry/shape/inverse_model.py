@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ganfoundry.errors import InputError
 from ganfoundry.gan.train_data import write_atomically
+from ganfoundry.images import network_images
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw, read
-from ganfoundry.shape.inverse_training import InverseTrainer, network_images
+from ganfoundry.shape.inverse_training import InverseTrainer
 from ganfoundry.shape.networks import InverseGraphicsNetwork, NetworkConfig
 
 FORMAT = "ganfoundry-inverse-graphics-1"

@@ -26,6 +26,7 @@ from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.train_data import write_atomically
 from ganfoundry.gan.train_distributed import DivergedError, Group
 from ganfoundry.gan.train_log import append_line, forget_lines_after
+from ganfoundry.images import network_images
 from ganfoundry.labels.schema import mirror_order
 from ganfoundry.shape.camera_table import CameraTable
 from ganfoundry.shape.inverse_graphics import Batch, Objective, ObjectiveConfig
@@ -318,11 +319,6 @@ def _mirrored(config: NetworkConfig, names: Sequence[str]) -> NetworkConfig:
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def network_images(images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    """Stored images (N, S, S, 3) as network images (N, 3, S, S) in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def train(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganfoundry.errors import InputError
+from ganfoundry.images import stored_images
 from ganfoundry.labels.filtering import Selection
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.maps import centre_map, normal_map
@@ -221,8 +222,7 @@ def _pictures(model: InverseModel, mesh: Mesh, found: ObjectModel, cameras: Came
     vertices = found.vertices.expand(len(cameras), -1, -1)
     drawn = draw(model.network, mesh, vertices, found.texture[None], cameras, size)
     assert drawn.image is not None
-    composed = F.avg_pool2d(drawn.image + (1 - drawn.mask)[:, None], SUPERSAMPLE).clamp(-1, 1)
-    return ((composed + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    return stored_images(F.avg_pool2d(drawn.image + (1 - drawn.mask)[:, None], SUPERSAMPLE))
 
 
 def keypoint_states(vertices: Tensor, keypoints: Tensor, cameras: Cameras, depth: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ganfoundry.images import network_images, stored_images
 from ganfoundry.metrics import angle_difference, mean_iou
 from ganfoundry.pictures import colourise, grid
 from ganfoundry.shape.camera_table import CameraTable
 from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw, guessed_cameras, read
-from ganfoundry.shape.inverse_training import network_images
 from ganfoundry.shape.multiview import MultiView
 from ganfoundry.shape.networks import InverseGraphicsNetwork
 from ganfoundry.shape.regularisers import face_normals
@@ -140,8 +140,7 @@ def view_sheet(
 
 def _picture(image: Tensor, mask: Tensor) -> NDArray[np.uint8]:
     """Premultiplied colours (N, 3, S, S) on white, as stored images."""
-    composed = (image + (1 - mask)[:, None]).clamp(-1, 1)
-    return ((composed + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    return stored_images(image + (1 - mask)[:, None])
 
 
 def normal_picture(reading: Reading, face: Tensor, faces: Tensor) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ganfoundry.gan.generator import StyleSynthesis
 from ganfoundry.gan.latents import compose_styles
-from ganfoundry.labels.synthesis import to_uint8
+from ganfoundry.images import stored_images
 
 
 @torch.inference_mode()
@@ -44,7 +44,7 @@ def render_pairs(
         rows = slice(start, start + batch_size)
         styles = compose_styles(synthesis, w_content[rows], w_view[rows], layers)
         maps = "const" if noise is None else {name: value[rows] for name, value in noise.items()}
-        images.append(to_uint8(synthesis(styles=styles, noise=maps)))
+        images.append(stored_images(synthesis(styles=styles, noise=maps)))
     return np.concatenate(images)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ganfoundry.errors import InputError
+from ganfoundry.images import network_images
 from ganfoundry.worlds.annotator_net import (
     ELEVATION_SCALE,
     AnnotatorConfig,
@@ -127,7 +128,7 @@ class Annotator:
 
     def _batch(self, images: NDArray[np.uint8], two_grids: bool) -> Annotation:
         side = images.shape[1]
-        x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = network_images(images)
         output = self._read(x)
         logits = resized(output.parts, side)
         shift = round(side / self.config.resolution / 2) if two_grids else 0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ganfoundry.images import network_images
 from ganfoundry.worlds.annotator_net import AnnotatorConfig
 from ganfoundry.worlds.base import World
 
@@ -81,10 +82,9 @@ class Batch:
 
 def to_batch(renders: Renders) -> Batch:
     """Turn stored arrays into network tensors."""
-    image = torch.from_numpy(np.ascontiguousarray(renders.image)).permute(0, 3, 1, 2).float() / 127.5 - 1
     rest = {f.name: torch.from_numpy(getattr(renders, f.name).copy()) for f in fields(Renders)[1:]}
     rest["parts"] = rest["parts"].long()
-    return Batch(image=image.contiguous(), **rest)
+    return Batch(image=network_images(renders.image).contiguous(), **rest)
 
 
 def mirror(batch: Batch, rows: Tensor, keypoint_mirror: Tensor) -> Batch:

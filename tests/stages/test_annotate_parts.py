@@ -9,9 +9,9 @@ from ganfoundry import weights
 from ganfoundry.data.seeds import LABEL, sample_integer
 from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import load_gan
+from ganfoundry.images import stored_images
 from ganfoundry.labels.active import Candidates
 from ganfoundry.labels.labelset import LabelSet
-from ganfoundry.labels.synthesis import to_uint8
 from ganfoundry.worlds.annotator import Annotator
 from pipeline.artifacts import Gan, Writer
 from pipeline.stage import Context
@@ -44,7 +44,7 @@ def test_labels_belong_to_their_images_and_latents(tmp_path, gan, annotator):
     assert len(labels) == out.figures["samples"] == 4
     import torch
 
-    again = to_uint8(loaded.generator.synthesis(torch.from_numpy(labels.w)))
+    again = stored_images(loaded.generator.synthesis(torch.from_numpy(labels.w)))
     assert np.abs(again.astype(int) - labels.images).max() <= 1
     found = Annotator.load(annotator.path).annotate(labels.images, two_grids=True)
     assert (found.parts == labels.masks).mean() > 0.99

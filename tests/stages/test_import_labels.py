@@ -14,8 +14,8 @@ from cli import cli
 from ganfoundry.data.reader import ShardReader
 from ganfoundry.gan.checkpoints import load_gan
 from ganfoundry.gan.latents import content_codes
+from ganfoundry.images import stored_images
 from ganfoundry.labels.labelset import LabelSet
-from ganfoundry.labels.synthesis import to_uint8
 from pipeline.registry import run_command_line
 from tests.ganfoundry.gan.inversion.invhelp import samples, write_gan
 from tests.stages.labelhelp import SCHEMA, shades_gan, shades_labels
@@ -262,7 +262,7 @@ def test_labelled_photos_become_samples_with_weights(photos: Path) -> None:
     table = json.loads(Path("outputs/default/invert/inversions.json").read_text())["images"]
     assert labels.names == ("photo 0", "photo 1", "photo 2")
     with torch.no_grad():
-        made = to_uint8(loaded.generator.synthesis(torch.from_numpy(labels.w)))
+        made = stored_images(loaded.generator.synthesis(torch.from_numpy(labels.w)))
     assert np.abs(made.astype(int) - labels.images).max() <= 1, "images are what the generator makes of the latents"
     psnr = np.array([row["psnr"] for row in table])
     np.testing.assert_allclose(labels.weights, 1 / (1 + 10 ** ((20 - psnr) / 10)), atol=1e-3)

@@ -15,7 +15,7 @@ from ganfoundry.data.shards import ShardReader
 from ganfoundry.gan.checkpoints import load_gan
 from ganfoundry.gan.inversion import psnr
 from ganfoundry.gan.latent_spaces import load_latents
-from ganfoundry.labels.synthesis import to_uint8
+from ganfoundry.images import stored_images
 from pipeline.registry import run_command_line
 from tests.ganfoundry.gan.inversion.invhelp import samples, write_gan
 
@@ -66,7 +66,7 @@ def test_a_folder_becomes_latents_a_table_and_a_picture(gan: Path, album: Path) 
     latents = load_latents(out() / "latents.safetensors", loaded.generator, "W", loaded.sha256)
     reader = ShardReader(out() / "shards")
     with torch.no_grad():
-        images = to_uint8(loaded.generator.synthesis(latents.tensors["w"]))
+        images = stored_images(loaded.generator.synthesis(latents.tensors["w"]))
     assert np.array_equal(images, reader.read("inverted_image"))
     assert [row["name"] for row in table["images"]] == ["grey.png", "s0.png", "s1.png", "s2.png"]
     assert [row["psnr"] for row in table["images"]] == pytest.approx(psnr(images, reader.read("image")), abs=1e-3)
@@ -122,7 +122,7 @@ def test_pivotal_tuning_writes_a_generator_for_each_picture(gan: Path, album: Pa
     tuned, original = load_gan(out() / row["tuned"]["folder"]), load_gan(gan)
     w = load_latents(out() / "latents.safetensors", original.generator, "W", original.sha256).tensors["w"]
     with torch.no_grad():
-        made = to_uint8(tuned.generator.synthesis(w))
+        made = stored_images(tuned.generator.synthesis(w))
     assert row["tuned"]["psnr"] == pytest.approx(
         psnr(made, np.asarray(Image.open(album / "s1.png"))[None])[0], abs=1e-3
     )

@@ -9,7 +9,7 @@ from PIL import Image
 from ganfoundry.data.shards import ShardReader
 from ganfoundry.gan import stylegan3
 from ganfoundry.gan.checkpoints import load_gan
-from ganfoundry.labels.synthesis import to_uint8
+from ganfoundry.images import stored_images
 from pipeline.artifacts import Gan, Interpreter, LabelledSet, ViewSet, Writer
 from pipeline.stage import Context
 from stages import generate_views, import_gan, synthesize
@@ -60,5 +60,5 @@ def test_labels(gan: Gan, tmp_path: Path) -> None:
     assert reader.read("label").shape == (6, 32, 32)
     assert len(np.unique(reader.read("label"))) == 4
     generator, w = load_gan(gan.path).generator, reader.read("w")
-    made = to_uint8(generator.synthesis(generator.w_avg.new_tensor(w)))
+    made = stored_images(generator.synthesis(generator.w_avg.new_tensor(w)))
     assert np.abs(made.astype(int) - reader.read("image")).max() <= 1

@@ -25,7 +25,7 @@ from ganfoundry.gan.inversion.encoder import Encoder
 from ganfoundry.gan.inversion.objective import Objective, Target, layer_distance, psnr
 from ganfoundry.gan.inversion.wspace import WSpace
 from ganfoundry.gan.latent_spaces import Latents, Space, WLatents, WPlusLatents
-from ganfoundry.labels.synthesis import to_uint8
+from ganfoundry.images import network_images, stored_images
 
 Images = NDArray[np.uint8]
 SPACES: tuple[Space, ...] = ("W", "W+")
@@ -156,7 +156,7 @@ def invert(
     synthesis = gan.generator.synthesis
     pieces = []
     for first in range(0, len(images), options.batch):
-        batch = to_network(images[first : first + options.batch])
+        batch = network_images(images[first : first + options.batch])
         start = wspace.mean.expand(len(batch), -1).clone() if encoder is None else encoder.predict(batch)
         target = objective.target(batch)
         w = optimise(synthesis, objective, target, start, wspace, options, on_step)
@@ -226,11 +226,6 @@ def latent(u: Tensor, offsets: Sequence[Tensor], wspace: WSpace, penalty: float)
     return w[:, None] + scaled / math.sqrt(1 + penalty), share * layer_distance(scaled, wspace.spread)
 
 
-def to_network(images: Images) -> Tensor:
-    """Stored images (N, R, R, 3) uint8 as network images (N, 3, R, R) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 @torch.no_grad()
 def _measure(
     synthesis: StyleSynthesis, objective: Objective, target: Target, start: Tensor, w: Tensor, wspace: WSpace
@@ -239,7 +234,7 @@ def _measure(
     image = synthesis(w)
     perceptual = objective.perceptual(image, target).double().numpy()
     distance = wspace.distance(w).double().numpy()
-    return w, start, to_uint8(image), to_uint8(synthesis(start)), perceptual, distance
+    return w, start, stored_images(image), stored_images(synthesis(start)), perceptual, distance
 
 
 def _check_images(images: Images, side: int) -> None:

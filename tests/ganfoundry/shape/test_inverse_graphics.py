@@ -12,9 +12,10 @@ from ganfoundry.errors import InputError, RunError
 from ganfoundry.gan.config import DiscriminatorConfig
 from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.train_log import read_log
+from ganfoundry.images import network_images
 from ganfoundry.shape.camera_table import CameraTable
 from ganfoundry.shape.inverse_graphics import ObjectiveConfig, camera_head_loss, cross_pairs, read
-from ganfoundry.shape.inverse_training import InverseTrainer, InverseTraining, network_images, train
+from ganfoundry.shape.inverse_training import InverseTrainer, InverseTraining, train
 from ganfoundry.shape.multiview import MultiView
 from ganfoundry.shape.networks import InverseGraphicsNetwork, NetworkConfig
 from ganfoundry.shape.regularisers import mirrored

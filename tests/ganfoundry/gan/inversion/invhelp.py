@@ -12,7 +12,7 @@ from ganfoundry.gan.config import DiscriminatorConfig, GeneratorConfig
 from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.latents import content_codes
 from ganfoundry.gan.stylegan2 import Generator
-from ganfoundry.labels.synthesis import to_uint8
+from ganfoundry.images import stored_images
 
 CHANNELS = {4: 8, 8: 8, 16: 8}
 
@@ -41,4 +41,4 @@ def samples(gan: LoadedGan, count: int) -> tuple[Tensor, NDArray[np.uint8]]:
     """W (n, 8) that no training draws, and their pictures (n, 16, 16, 3)."""
     w = content_codes(gan.generator, range(1000, 1000 + count), 1.0)
     with torch.no_grad():
-        return w, to_uint8(gan.generator.synthesis(w))
+        return w, stored_images(gan.generator.synthesis(w))

@@ -10,7 +10,7 @@ from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.gan.inversion import Encoder, WSpace, invert
 from ganfoundry.gan.inversion.encoder import WEIGHTS_FILE, EncoderConfig, EncoderNet
 from ganfoundry.gan.inversion.encoder_training import CHECKPOINT, EncoderRecipe, cache_name, draw, train_encoder
-from ganfoundry.gan.inversion.optimisation import to_network
+from ganfoundry.images import network_images
 from tests.ganfoundry.gan.inversion.invhelp import samples, tiny_gan
 
 QUICK = EncoderRecipe(steps=60, batch=16, pixel_rows=4)
@@ -32,7 +32,7 @@ def trained(gan: LoadedGan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_its_guess_is_nearer_than_the_mean(gan: LoadedGan, trained: Path) -> None:
     encoder = Encoder.load(trained)
     w, images = samples(gan, 40)
-    guess = encoder.predict(to_network(images))
+    guess = encoder.predict(network_images(images))
     error = (guess - w).square().sum(1).mean() / encoder.wspace.spread**2
     assert error < 0.8  # the mean w has 1
     mean, found = (invert(gan, images, steps=0, encoder=start) for start in (None, encoder))

@@ -11,9 +11,10 @@ from ganfoundry.gan import stylegan3
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan, save_gan
 from ganfoundry.gan.inversion import Objective, Optimisation, Tuning, WSpace, invert, tune_generator
 from ganfoundry.gan.inversion.encoder_training import EncoderRecipe, train_encoder
-from ganfoundry.gan.inversion.optimisation import latent, learning_rate, to_network
+from ganfoundry.gan.inversion.optimisation import latent, learning_rate
 from ganfoundry.gan.latent_spaces import load_latents, save_latents
 from ganfoundry.gan.stylegan3_config import StyleGAN3Config
+from ganfoundry.images import network_images
 from tests.ganfoundry.gan.inversion.invhelp import samples, tiny_gan
 
 
@@ -147,7 +148,7 @@ def test_a_stylegan3_is_inverted_and_tuned_too(tmp_path: Path) -> None:
     encoder = train_encoder(gan, EncoderRecipe(steps=2, batch=4))
     found = invert(gan, strangers(2), "W+", 6, encoder)
     assert found.perceptual.shape == (2,)
-    tuned = tune_generator(gan.generator, Objective.of(gan), to_network(strangers(2)), found.w, Tuning(steps=4))
+    tuned = tune_generator(gan.generator, Objective.of(gan), network_images(strangers(2)), found.w, Tuning(steps=4))
     assert isinstance(tuned, stylegan3.Generator)
     assert found.distance.min() > 0  # an untrained one is grey for every w, so no picture comes nearer
     assert not torch.equal(found.w[:, 0], found.start_w)

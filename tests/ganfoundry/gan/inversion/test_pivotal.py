@@ -9,9 +9,8 @@ import torch
 from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.gan.inversion import Objective, Tuning, WSpace, invert, psnr, tune_generator
-from ganfoundry.gan.inversion.optimisation import to_network
 from ganfoundry.gan.inversion.pivotal import neighbours
-from ganfoundry.labels.synthesis import to_uint8
+from ganfoundry.images import network_images, stored_images
 from tests.ganfoundry.gan.inversion.invhelp import samples, tiny_gan
 
 
@@ -38,11 +37,11 @@ def test_the_picture_is_made_and_samples_stay(gan: LoadedGan, picture: np.ndarra
     wspace, objective = WSpace.of(gan.generator), Objective.of(gan)
     found = invert(gan, picture, steps=20, wspace=wspace)
     before = copy.deepcopy(gan.generator.state_dict())
-    target, results = to_network(picture), {}
+    target, results = network_images(picture), {}
     for weight in (0.0, 3.0):
         tuned = tune_generator(gan.generator, objective, target, found.w, Tuning(40, 0.01, weight), wspace=wspace)
         with torch.no_grad():
-            made = to_uint8(tuned.synthesis(found.w))
+            made = stored_images(tuned.synthesis(found.w))
         results[weight] = psnr(made, picture)[0] - found.psnr[0], changed(gan, tuned)
         assert not any(p.requires_grad for p in tuned.parameters())
     assert results[0.0][0] > 6
@@ -57,11 +56,13 @@ def test_several_pictures_share_a_generator_and_w_plus_is_a_pivot_too(gan: Loade
     pivots = w[:, None].expand(-1, gan.generator.num_ws, -1).roll(1, 0)  # of the wrong pictures
     steps: list[int] = []
     tuned = tune_generator(
-        gan.generator, objective, to_network(images), pivots, Tuning(30, 0.01, 0.0), wspace=wspace,
+        gan.generator, objective, network_images(images), pivots, Tuning(30, 0.01, 0.0), wspace=wspace,
         on_step=lambda: steps.append(1),
     )  # fmt: skip
     with torch.no_grad():
-        gain = psnr(to_uint8(tuned.synthesis(pivots)), images) - psnr(to_uint8(gan.generator.synthesis(pivots)), images)
+        gain = psnr(stored_images(tuned.synthesis(pivots)), images) - psnr(
+            stored_images(gan.generator.synthesis(pivots)), images
+        )
     assert gain.mean() > 2
     assert len(steps) == 30
 
@@ -70,7 +71,7 @@ def test_the_same_seed_gives_the_same_weights(gan: LoadedGan, picture: np.ndarra
     wspace, objective = WSpace.of(gan.generator), Objective.of(gan)
     states = [
         tune_generator(
-            gan.generator, objective, to_network(picture), wspace.mean[None], Tuning(4, seed=seed), wspace=wspace
+            gan.generator, objective, network_images(picture), wspace.mean[None], Tuning(4, seed=seed), wspace=wspace
         ).state_dict()
         for seed in (0, 0, 1)
     ]
