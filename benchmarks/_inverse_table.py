@@ -81,22 +81,6 @@ def collect(settings: Settings, jobs: Sequence[Job]) -> dict[str, Any]:
     return _jobs.collect(NAME, settings, ROWS, results, ["--model FOLDER"] if trained else [])
 
 
-def save(table: Mapping[str, Any]) -> None:
-    """Write the JSON file and the page."""
-    _jobs.save(NAME, table, markdown(table))
-
-
-def load() -> dict[str, Any]:
-    """The committed results.
-
-    Raises
-    ------
-    InputError
-        If there are none, or they cannot be read.
-    """
-    return _jobs.load(NAME)
-
-
 def markdown(table: Mapping[str, Any]) -> str:
     """The page with the tables."""
     settings = table["settings"]

@@ -67,22 +67,6 @@ def collect(settings: Settings) -> dict[str, Any]:
     return {**table, "missing": missing}
 
 
-def save(table: Mapping[str, Any]) -> None:
-    """Write the JSON file and the page."""
-    _jobs.save(NAME, table, markdown(table))
-
-
-def load() -> dict[str, Any]:
-    """The committed results.
-
-    Raises
-    ------
-    InputError
-        If there are none, or they cannot be read.
-    """
-    return _jobs.load(NAME)
-
-
 def markdown(table: Mapping[str, Any]) -> str:
     """The page with the table."""
     lines = ["# What labelled images are worth", "", f"`{table['command']}` ({table['machine']}; {_sizes(table)})", ""]

@@ -22,8 +22,9 @@ from pathlib import Path
 from benchmarks._inverse_jobs import SEEDS, Job, jobs_of, renders, run_jobs
 from benchmarks._inverse_picture import draw_sheet
 from benchmarks._inverse_rows import ROWS, Settings
-from benchmarks._inverse_table import collect, load, markdown, save, summary
+from benchmarks._inverse_table import NAME, collect, markdown, summary
 from benchmarks._inverse_views import Sources
+from benchmarks._jobs import load, save
 from benchmarks._labels_foreign import installed
 from benchmarks._schedule import in_rounds, run_tasks
 from ganfoundry.errors import InputError
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run, collect or show."""
     options = parse(arguments)
     if options.show:
-        table = load()
+        table = load(NAME)
     else:
         if not installed():
             print("cars made by others are left out: Debian's sweethome3d-furniture is not installed", file=sys.stderr)
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
             run_jobs(jobs, options.jobs)
         table = collect(settings, jobs)
         if options.collect:
-            save(table)
+            save(NAME, table, markdown(table))
         if options.picture:
             picture(options, jobs, settings)
     print(markdown(table))

@@ -21,11 +21,12 @@ import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
+from benchmarks._jobs import load, save
 from benchmarks._labels_foreign import installed
 from benchmarks._labels_jobs import jobs_of, run_jobs, use_folder
 from benchmarks._labels_picture import draw
 from benchmarks._labels_rows import ROWS, Settings
-from benchmarks._labels_table import collect, load, markdown, save, summary
+from benchmarks._labels_table import NAME, collect, markdown, summary
 from ganfoundry.errors import InputError, RunError
 
 HELP = {
@@ -70,9 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
             draw(options.picture, jobs)
         table = collect(settings)
         if options.collect:
-            save(table)
+            save(NAME, table, markdown(table))
     else:
-        table = load()
+        table = load(NAME)
     print(markdown(table))
     print(json.dumps(summary(table)))
 

@@ -77,12 +77,18 @@ def inspect_command(title: str, description: str, example: str, examine: Examine
         display = Display(quiet=quiet or as_json)
         found = _look(folder, examine, display)
         repaired: tuple[tuple[str, str], ...] = ()
-        if found.damage and repair:
+        unfinished = _unfinished_stage(folder)
+        if found.damage and repair and unfinished is None:
             repair_artifact(folder, [name for name, _ in found.damage], current_registry(), display)
             before, found = found.damage, _look(folder, examine, display)
             repaired = tuple(entry for entry in before if entry[0] not in {name for name, _ in found.damage})
         picture = _draw(folder, gallery, found)
         (_print_json if as_json else _print)(folder, found, repaired, picture)
+        if unfinished is not None:
+            raise RunError(
+                f"{folder} is unfinished: run {unfinished} again as before, it continues; with --verify it makes "
+                "damaged shards again, too."
+            )
         if found.damage:
             raise RunError(_verdict(folder, found.damage, repair))
 
@@ -107,12 +113,22 @@ def _look(folder: Path, examine: Examine, display: Display) -> Inspection:
         raise UserError(f"{folder}: no such folder; name the folder of a data set.")
     with manifest.locked(folder, shared=True):
         record = manifest.read_record(folder) or {}
-        if not record and manifest.read_progress(folder) and not (folder / manifest.RECORD).exists():
+        unfinished = _unfinished_stage(folder)
+        if unfinished is not None:
             display.log(f"{folder} is unfinished: what lies in it is looked at")
+            record = {"kind": current_registry().stage(unfinished).output.kind}
         found = examine(folder, record, display)
         if not record and (folder / manifest.RECORD).exists():
             found = dataclasses.replace(found, damage=[(manifest.RECORD, "is no JSON object"), *found.damage])
         return found
+
+
+def _unfinished_stage(folder: Path) -> str | None:
+    """Name of the stage that has not finished the folder; None for a finished one, and for one that no stage fills."""
+    if (folder / manifest.RECORD).exists():
+        return None
+    stage = (manifest.read_progress(folder) or {}).get("stage")
+    return stage if stage in current_registry().stage_names else None
 
 
 def repair_artifact(folder: Path, damaged: Sequence[str], registry: Registry, display: Display) -> None:

@@ -78,7 +78,9 @@ def check_shards(folder: Path, progress: Progress | None = None) -> list[Damage]
         record = records.get(task.index)
         name = shard_path("", task.index).name
         if record is None:
-            found.append(Damage(name, "has no whole line in manifest.jsonl: it cannot be trusted"))
+            there = (folder / name).exists()
+            what = "has no whole line in manifest.jsonl: it cannot be trusted" if there else "is missing"
+            found.append(Damage(name, what))
         else:
             what = _check_shard(folder / name, record)
             if what:

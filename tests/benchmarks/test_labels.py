@@ -230,7 +230,7 @@ def test_collected_shown_and_summarised(stand_ins, capsys):
             moved = {name: value + 0.01 * seed * (row != "unfiltered_3000") for name, value in values.items()}
             job.path.write_text(json.dumps({"identity": job.identity, "figures": moved, "cpu_seconds": 1.5}))
     collected = table.collect(SMALL)
-    table.save(collected)
+    _jobs.save(table.NAME, collected, table.markdown(collected))
     assert collected["rows"]["ours"]["figures"]["miou"] == pytest.approx([0.57, 0.58])
     assert collected["settings"] == asdict(SMALL)
     assert collected["command"] == "python -m benchmarks.labels --steps 2 --images 20 --test 6 --outer 4"

@@ -101,6 +101,19 @@ def test_what_no_stage_made_cannot_be_repaired(labelled, capsys):
     assert "no run.json in it says how it was made" in capsys.readouterr().err
 
 
+def test_an_unfinished_set_is_not_called_damaged(views, capsys):
+    """As a killed run leaves it: two of three shards, progress.json in the place of run.json."""
+    (views / "run.json").rename(views / "progress.json")
+    (views / "shards" / "shard-00002.h5").unlink()
+    (views / "shards" / "index.h5").unlink()
+    manifest = views / "shards" / "manifest.jsonl"
+    manifest.write_bytes(b"".join(manifest.read_bytes().splitlines(keepends=True)[:2]))
+    code, found, errors = report(views, capsys, "--repair")
+    assert (code, found["kind"]) == (1, "a multi-view set")
+    assert [(entry["file"], entry["what"]) for entry in found["damage"]] == [("shards/shard-00002.h5", "is missing")]
+    assert errors.startswith(f"Error: {views} is unfinished: run generate-views again as before, it continues")
+
+
 def test_a_multi_view_set(views, capsys):
     code, found, _ = report(views, capsys)
     assert (code, found["damage"], found["kind"]) == (0, [], "a multi-view set")
