@@ -175,6 +175,7 @@ class Assistant:
 
         from ganfoundry.labels.interpreter import StyleInterpreter
         from ganfoundry.labels.interpreter import Training as Settings
+        from ganfoundry.labels.keypoints import visible_only
         from ganfoundry.labels.synthesis import images_and_features
 
         with self._lock:
@@ -182,8 +183,7 @@ class Assistant:
         rows = [self._store.names.index(sample.name) for sample in used]
         w = torch.from_numpy(self._store.latents[rows])
         _, features = images_and_features(synthesis, w, list(synthesis.feature_dims))
-        points = np.stack([sample.keypoints for sample in used])
-        points[..., 2] = points[..., 2] == 2  # visible or not: that is what an interpreter learns
+        points = visible_only(np.stack([sample.keypoints for sample in used]))
 
         def advance() -> None:
             if self._stop.is_set():
@@ -195,7 +195,7 @@ class Assistant:
             np.stack([sample.mask for sample in used]),
             len(self._store.schema.parts),
             members=MEMBERS,
-            keypoints=points if points[..., 2].any() else None,
+            keypoints=points if (points[..., 2] > 0).any() else None,
             training=Settings(steps=STEPS),
             advance=advance,
         )

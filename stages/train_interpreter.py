@@ -204,7 +204,9 @@ def _fit(
 def _visible(label_set: "LabelSet", rows: "NDArray[np.int64] | slice" = slice(None)) -> "NDArray[np.float32] | None":
     from ganfoundry.labels.keypoints import visible_only
 
-    return None if label_set.keypoints is None else visible_only(label_set.keypoints[rows])
+    if label_set.keypoints is None or not label_set.keypoints[..., 2].any():
+        return None
+    return visible_only(label_set.keypoints[rows])
 
 
 def _cross_validate(
@@ -247,11 +249,12 @@ def _record_figures(
     out.figure(f"{name}_miou", round(mean_iou(truth, label, len(label_set.schema.names(level))), 4))
     if found.keypoints is None or label_set.keypoints is None:
         return
-    size, places = object_sizes(label_set.masks), found.keypoints.numpy()
+    size, places, given = object_sizes(label_set.masks), found.keypoints.numpy(), label_set.keypoints[..., 2]
+    known = given.any(1)  # images in which somebody has marked keypoints
     shares = {
         f"pck_{percent}": pck(label_set.keypoints, places, percent / 100, size, hidden=False) for percent in (5, 10)
     }
-    shares["visibility_auroc"] = auroc(label_set.keypoints[..., 2] > 1, places[..., 2])
+    shares["visibility_auroc"] = auroc(given[known] > 1, places[known, :, 2])
     for figure, share in shares.items():
         if math.isfinite(share):
             out.figure(f"{name}_{figure}", round(share, 4))

@@ -111,7 +111,8 @@ class StyleInterpreter:
         members, hidden, mode, voting, keypoint_head, heat : see `InterpreterConfig`; `hidden` by default 128 and
             64, from 32 classes on 256 and 128
         keypoints : (n, K, 3) float32, optional
-            x, y in pixels and visibility: 1 for what is visible, 0 for what is hidden, absent or not labelled.
+            x, y in pixels and visibility: 1 for what is visible, 0 for what is hidden or absent, nan for what nobody
+            has labelled.
         weights : (n,) float32, optional
             How much each image counts; by default all the same.
         training : Training

@@ -32,7 +32,7 @@ class Targets:
     Attributes
     ----------
     labels : (n, R, R) uint8 class ids, 255 = not labelled
-    keypoints : (n, K, 3) float32 or None: x, y in pixels, visibility 0..1
+    keypoints : (n, K, 3) float32 or None: x, y in pixels, visibility 0..1 or nan = not labelled
     weights : (n,) float32: how much an image counts
     """
 
@@ -54,7 +54,8 @@ class Targets:
         if keypoints is not None:
             if keypoints.ndim != 3 or keypoints.shape[::2] != (len(labels), 3):
                 raise InputError(f"keypoints must be ({len(labels)}, K, 3), one row an image; got {keypoints.shape}")
-            if not np.isfinite(keypoints).all() or keypoints[..., 2].min() < 0 or keypoints[..., 2].max() > 1:
+            seen = np.nan_to_num(keypoints[..., 2], nan=0.0)
+            if not np.isfinite(keypoints[..., :2]).all() or seen.min() < 0 or seen.max() > 1:
                 raise InputError("keypoints must be finite, with a visibility from 0 to 1")
         weights = np.ones(len(labels), np.float32) if weights is None else np.asarray(weights, np.float32)
         if weights.shape != (len(labels),) or not np.isfinite(weights).all() or weights.min() < 0 or weights.max() <= 0:
@@ -177,12 +178,13 @@ class _Losses:
             return loss
         row, column = pixels // side % side, pixels % side
         heat = heat_targets(self.keypoints, image, row, column, self.training.sigma * side)
-        found = outputs[..., classes:]
+        found, known = outputs[..., classes:], ~heat.isnan()
+        heat = heat.nan_to_num()
         if self.config.heat == "sigmoid":
             error = F.binary_cross_entropy_with_logits(found, heat, reduction="none")
         else:
             error = (found - heat).square()
-        return loss + self.training.heat_weight * (error.sum(-1) * weight).mean(1)
+        return loss + self.training.heat_weight * ((error * known).sum(-1) * weight).mean(1)
 
 
 class _Stopping:

@@ -30,7 +30,7 @@ def heat_targets(keypoints: Tensor, image: Tensor, row: Tensor, column: Tensor, 
 
     Returns
     -------
-    (..., K) float32: visibility * exp(-distance ** 2 / (2 sigma ** 2))
+    (..., K) float32: visibility * exp(-distance ** 2 / (2 sigma ** 2)); nan where the visibility is nan
     """
     points = keypoints[image]
     dx = points[..., 0] - (column[..., None] + 0.5)
@@ -65,9 +65,15 @@ def peak_places(heat: Tensor, sigma: float) -> Tensor:
 
 
 def visible_only(keypoints: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Keypoints as stored (0 outside, 1 hidden, 2 visible) with 1 for the visible ones and 0 for the others."""
+    """Keypoints as stored (0 outside, 1 hidden, 2 visible) with 1 for the visible ones and 0 for the others.
+
+    An image in which none is marked, not even as hidden, is one whose keypoints nobody has labelled (a photograph with
+    masks alone, say): its visibilities are nan, and nothing is learnt from them.
+    """
     result = np.array(keypoints, np.float32)
+    unknown = (result[..., 2] == 0).all(-1)
     result[..., 2] = result[..., 2] > 1.5
+    result[unknown, :, 2] = np.nan
     return result
 
 
@@ -79,7 +85,7 @@ def calibrate_visibility(
     Parameters
     ----------
     chances : (n, K) float32, predicted under the curve `used`, of images that training did not see
-    visible : (n, K) float32, 1 for what is visible and 0 for what is not
+    visible : (n, K) float32, 1 for what is visible, 0 for what is not, nan for what is not labelled
     used : slope and middle
 
     Returns
@@ -87,9 +93,10 @@ def calibrate_visibility(
     slope, middle: of the curve sigmoid(slope (height - middle)) with the highest likelihood, targets moved inwards as
     Platt (1999) has it, so that a few perfectly separated examples make no step; `used` where all are of one kind
     """
-    chance = np.clip(chances.astype(np.float64).ravel(), 1e-7, 1 - 1e-7)
+    known = np.isfinite(visible)
+    chance = np.clip(chances.astype(np.float64)[known], 1e-7, 1 - 1e-7)
     height = np.log(chance / (1 - chance)) / used[0] + used[1]
-    positive = visible.ravel() > 0.5
+    positive = visible[known] > 0.5
     if positive.all() or not positive.any():
         return used
     target = np.where(positive, (positive.sum() + 1) / (positive.sum() + 2), 1 / ((~positive).sum() + 2))

@@ -67,6 +67,8 @@ def test_visible_only() -> None:
     stored = np.array([[[1, 2, 0], [3, 4, 1], [5, 6, 2]]], np.float32)
     assert visible_only(stored)[0, :, 2].tolist() == [0, 0, 1]
     assert stored[0, 2, 2] == 2
+    stored[..., 2] = 0  # nobody has labelled this image's keypoints
+    assert np.isnan(visible_only(stored)[0, :, 2]).all()
 
 
 def test_calibration_finds_the_curve_that_made_the_answers() -> None:
@@ -82,6 +84,8 @@ def test_calibration_finds_the_curve_that_made_the_answers() -> None:
     assert calibrate_visibility(chances, 1 - visible, used) == used  # upside down: heights say nothing
     step = (height > 0.5).astype(np.float32)
     assert np.isfinite(calibrate_visibility(chances, step, used)).all()  # perfectly separated
+    unknown = np.concatenate([visible, np.full_like(visible, np.nan)])
+    assert calibrate_visibility(np.tile(chances, (2, 1)), unknown, used) == (slope, middle)
 
 
 def test_object_sizes() -> None:
@@ -164,6 +168,26 @@ def test_images_of_no_weight_teach_nothing() -> None:
     assert torch.equal(fit(labels, keypoints, weights), fit(labels, other, weights))
     assert not torch.equal(fit(labels, keypoints, None), fit(labels, other, None))
     assert torch.equal(fit(labels, keypoints, weights), fit(labels, keypoints, 2 * weights))  # only the ratio counts
+
+
+def test_of_images_without_labelled_keypoints_only_the_parts_are_learnt() -> None:
+    features, labels, keypoints = moving_square(4, 0)
+    even = Training(steps=4, batch_pixels=32, balance=0, region_share=0, keypoint_share=0.3, prior=0)
+
+    def fit(y: np.ndarray, points: np.ndarray) -> Tensor:
+        return StyleInterpreter.fit(features, y, 2, members=1, hidden=(8,), keypoints=points, training=even).weights[0]
+
+    masks_only, elsewhere, hidden = keypoints.copy(), keypoints.copy(), keypoints.copy()
+    masks_only[3, :, 2] = elsewhere[3, :, 2] = np.nan
+    elsewhere[3, :, :2] = 5
+    hidden[3, :, 2] = 0
+    learnt = fit(labels, masks_only)
+    assert torch.isfinite(learnt).all()
+    assert torch.equal(learnt, fit(labels, elsewhere))
+    assert not torch.equal(learnt, fit(labels, hidden)), "there, the heat is known to be 0"
+    other = labels.copy()
+    other[3] = 1 - other[3]
+    assert not torch.equal(learnt, fit(other, masks_only))
 
 
 def test_bad_keypoints_and_weights_are_refused() -> None:
