@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -19,6 +20,7 @@ from pipeline.errors import RunError, UserError
 if TYPE_CHECKING:
     import distributed
 
+_ADDRESS = re.compile(r"(tcp|tls)://\S+:\d+")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -164,10 +166,12 @@ def make_executor(workers: int = 1, scheduler: str | None = None) -> Executor:
     Raises
     ------
     UserError
-        dask is asked for and not installed.
+        dask is asked for and not installed, or the address is none.
     """
     if workers == 1 and scheduler is None:
         return SerialExecutor()
+    if scheduler is not None and not _ADDRESS.fullmatch(scheduler):
+        raise UserError(f'--scheduler "{scheduler}" is no address: give it as tcp://HOST:PORT, or tls://HOST:PORT.')
     if importlib.util.find_spec("distributed") is None:
         option = "--workers" if scheduler is None else "--scheduler"
         raise UserError(f'{option} needs dask, which is not installed: pip install "dask[distributed]".')

@@ -106,6 +106,12 @@ def test_absent_dask_is_one_sentence(monkeypatch, arguments, option):
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("address", ["nonsense", "localhost:8786", "tcp://host", "http://host:8786", ""])
+def test_what_is_no_address_is_refused_at_once(address):
+    with pytest.raises(UserError, match="is no address: give it as tcp://HOST:PORT"):
+        make_executor(1, address)
+
+
 def test_unreachable_scheduler_is_one_sentence(monkeypatch):
     monkeypatch.setattr(executor_module, "CONNECT_SECONDS", 0.5)
     with pytest.raises(UserError, match=r"^no dask scheduler answers at tcp://127.0.0.1:9 .*--scheduler\.$"):
