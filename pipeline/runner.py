@@ -1,5 +1,6 @@
 """Runs a planned stage: lock, folder, function, record. A folder ends up finished or can be continued."""
 
+import errno
 import os
 import time
 import traceback
@@ -18,6 +19,8 @@ from pipeline.plan import Action, Plan, decide
 from pipeline.progress import Display
 from pipeline.stage import Context
 from pipeline.tracking import Tracker
+
+FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 @dataclass(frozen=True)
@@ -194,8 +197,9 @@ def readable(error: Exception, folder: Path, stage: str) -> Exception:
         return RunError(f"disk full while {stage} was writing {folder} ({error}): free some space{room}, {again}.")
     if isinstance(error, MemoryError):
         return RunError(f"not enough memory for {stage}: use fewer --workers or smaller settings, {again}.")
-    if isinstance(error, PermissionError):
-        return UserError(f"{error.filename or folder}: permission denied; choose another folder with --outputs.")
+    if isinstance(error, OSError) and error.errno in FORBIDDEN:
+        why = os.strerror(error.errno).lower()
+        return UserError(f"{error.filename or folder}: {why}; choose another folder with --outputs.")
     text = "".join(traceback.format_exception(error))
     with suppress(OSError):
         (folder / manifest.ERROR_LOG).write_text(text, "utf-8")

@@ -1,7 +1,9 @@
 """Failures and interruptions: one sentence, the right exit code, nothing lost."""
 
 import dataclasses
+import errno
 import json
+import os
 import signal
 import subprocess
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import manifest
-from pipeline.errors import RunError, UserError
+from pipeline.errors import RunError
 from pipeline.executor import SerialExecutor
 from pipeline.graph import Planner
 from pipeline.progress import Display
@@ -201,7 +203,9 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, shell: Shell) -> None:
     answer = shell("grind-pigment")
     assert answer.code == 2
     assert "choose another folder with --outputs" in answer.err
-    assert isinstance(readable(PermissionError(13, "Permission denied", "/x/y"), tmp_path, "s"), UserError)
+    for number, text in ((errno.EACCES, "permission denied"), (errno.EROFS, "read-only file system")):
+        sentence = readable(OSError(number, os.strerror(number), "/x/y"), tmp_path, "s")
+        assert (getattr(sentence, "exit_code", 0), str(sentence)[: 6 + len(text)]) == (2, f"/x/y: {text}")
 
 
 def test_verify_makes_exactly_the_damaged_part_again(shell: Shell) -> None:
