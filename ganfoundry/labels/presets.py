@@ -11,8 +11,13 @@ Paper and code differ from each other. What concerns the interpreter, row by row
 | divergence | of the mean probability | the same, since September 2021 | the same |
 | filter | the most uncertain 10 % | off; with k images, the slice [30 : -k + 30] | the most uncertain 10 % |
 | keypoints | heat maps, squared error | none | heat maps, cross-entropy |
+| direction of the object | - | - | from viewpoint codes, if there are any |
 | vote | - | majority of the members | mean probability |
 | second hidden layer below 32 classes | 32 | 32 | 64 |
+
+Two more rows are other commands' options. The paper is quoted with a "ResNet151" behind DeepLab, which does not exist;
+the code has ResNet-101: `train-downstream --backbone resnet101`. The paper chooses samples to label by the ensemble's
+disagreement and a core-set (`select`), the code at random (`select --method random`).
 
 Paper and code train MLPs of 128 and 32 units (256 and 128 from 32 classes on), linear, ReLU, batch normalisation, with
 normal weights of deviation 0.02, by Adam at 1e-3 on 64 pixels a step, until from the fifth epoch on more than 50 steps
@@ -31,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfoundry.errors import InputError
+from ganfoundry.labels.direction import DirectionHead
 from ganfoundry.labels.factorised import Mode
 from ganfoundry.labels.feature_source import FeatureSource, layers_of
 from ganfoundry.labels.feature_table import FeatureTable
@@ -46,6 +52,7 @@ class Preset:
     ----------
     features : "all" layers' outputs, or "second-and-raw", see `feature_source.layers_of`
     keypoints : whether keypoints are learnt where the labels have any
+    direction : whether the direction of the object is learnt where there are viewpoint codes
     hidden : widths; None: 128 and `second_width`, from 32 classes on 256 and 128
     others : see `InterpreterConfig` and `Training`
     """
@@ -60,6 +67,7 @@ class Preset:
     keypoints: bool = True
     keypoint_head: Head = "shared"
     heat: Heat = "sigmoid"
+    direction: bool = True
     members: int = 10
     hidden: tuple[int, ...] | None = None
     second_width: int = 64
@@ -77,6 +85,7 @@ class Preset:
         *,
         keypoints: NDArray[np.float32] | None = None,
         weights: NDArray[np.float32] | None = None,
+        direction: DirectionHead | None = None,
         advance: Callable[[], Any] | None = None,
     ) -> StyleInterpreter:
         """Train an interpreter; parameters as in `StyleInterpreter.fit`."""
@@ -92,6 +101,7 @@ class Preset:
             heat=self.heat,
             weights=weights,
             training=self.training,
+            direction=direction,
             advance=advance,
         )
         return interpreter.with_config(
@@ -131,6 +141,7 @@ PRESETS = {
         voting="majority",
         image_score="mean",
         heat="linear",
+        direction=False,
         second_width=32,
         training=replace(_PUBLISHED, pixels="drawn", region_share=0.2),
     ),
@@ -140,6 +151,7 @@ PRESETS = {
         voting="majority",
         image_score="top-tenth",
         filter_rule="released-code",
+        direction=False,
         filter_fraction=0.0,
         keypoints=False,
         second_width=32,

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from ganfoundry.downstream.networks import NetConfig, build_net
 from ganfoundry.errors import InputError
+from ganfoundry.labels.active import Survey, choose
 from ganfoundry.labels.feature_table import FeatureTable
 from ganfoundry.labels.interpreter import StyleInterpreter
 from ganfoundry.labels.interpreter_config import InterpreterConfig, Training
@@ -205,6 +207,27 @@ def test_published_presets_learn(preset: Preset) -> None:
     small = replace(preset, members=2, training=replace(preset.training, steps=150))
     found = small.fit(table, labels, 2, keypoints=keypoints).predict(table.features(0))
     assert (found.label.numpy() == labels[:1]).mean() > 0.9
+
+
+def test_backbone() -> None:
+    """The code's DeepLab stands on ResNet-101: a hundred convolutions besides the shortcuts', and no classifier."""
+    with torch.device("meta"):
+        net = build_net(NetConfig("parts", ("background", "a"), "resnet101", resolution=256))
+    names = [name for name, module in net.backbone.named_modules() if isinstance(module, torch.nn.Conv2d)]
+    assert sum("downsample" not in name for name in names) == 100
+
+
+def test_label_selection() -> None:
+    """The paper's choice follows uncertainty and distance, the code's neither."""
+    random = np.random.default_rng(0)
+    pooled, score = random.standard_normal((40, 6)).astype(np.float32), random.random(40).astype(np.float32)
+    one, other = (Survey(np.zeros((40, 4, 4, 3), np.uint8), pooled, s) for s in (score, 1 - score))
+
+    def chosen(method: str, survey: Survey) -> list[int]:
+        return list(choose(method, survey, 8, random=np.random.default_rng(1111)))
+
+    assert chosen("core-set", one) != chosen("core-set", other)
+    assert chosen("random", one) == chosen("random", other)
 
 
 def test_unknown_preset() -> None:
