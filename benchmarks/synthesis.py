@@ -55,7 +55,7 @@ def concatenated_rows(gan: LoadedGan, interpreter: StyleInterpreter, task: Task)
     """A shard in the published form, with our uncertainty and keypoints, which cost it little."""
     seeds = [sample_integer(task.root_seed, CONTENT, row) for row in range(task.first, task.stop)]
     w = content_codes(gan.generator, seeds, task.truncation)
-    layers = [name for name, _ in interpreter.config.layers]
+    layers = interpreter.reads
     images, features = images_and_features(gan.generator.synthesis, w, layers)
     columns: list[tuple[Tensor, ...]] = []
     for row in range(len(w)):
@@ -277,7 +277,7 @@ def report(arguments: argparse.Namespace, work: Path) -> None:
     """Train, distil, time, and print."""
     gan = factory.generator()
     interpreter = factory.fit(gan, factory.labels(gan), steps=arguments.steps)
-    layers = [name for name, _ in interpreter.config.layers]
+    layers = interpreter.reads
     samples = (
         images_and_features(gan.generator.synthesis, w, layers)[1]
         for w in factory.unseen(gan, arguments.distil_images, root=1).split(8)

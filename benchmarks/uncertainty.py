@@ -79,7 +79,7 @@ def judge_on_renders(judge: factory.Judge, count: int) -> dict[str, float]:
 
 def predict(interpreter: StyleInterpreter, gan: LoadedGan, count: int) -> tuple[NDArray[np.uint8], Prediction]:
     """Images of unseen samples and what the interpreter says, with its mean probabilities."""
-    layers = [name for name, _ in interpreter.config.layers]
+    layers = interpreter.reads
     soft = interpreter.with_config(voting="soft")
     images, parts = [], []
     for w in factory.unseen(gan, count).split(8):
@@ -148,7 +148,7 @@ def distilled_ranking(
     count: int,
 ) -> Ranking:
     """Judgement of the distilled head's own score by its own errors."""
-    layers = [name for name, _ in interpreter.config.layers]
+    layers = interpreter.reads
     samples = (
         images_and_features(gan.generator.synthesis, w, layers)[1] for w in factory.unseen(gan, 256, root=1).split(8)
     )

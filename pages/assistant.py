@@ -206,8 +206,7 @@ class Assistant:
         from ganfoundry.labels.synthesis import images_and_features
 
         w = torch.from_numpy(self._store.latents[[self._store.names.index(sample.name)]])
-        layers = [name for name, _ in interpreter.config.layers]
-        _, features = images_and_features(self._loaded().synthesis, w, layers)
+        _, features = images_and_features(self._loaded().synthesis, w, interpreter.reads)
         prediction = interpreter.predict(features)
         mask = refine(prediction.label[0].numpy(), sample.mask, self._store.schema.merge(level))
         if prediction.keypoints is None:

@@ -256,7 +256,7 @@ def _features(
     from ganfoundry.labels.synthesis import images_and_features
 
     seeds = [sample_integer(config.seed, stream, index) for index in range(count)]
-    layers = [name for name, _ in teacher.config.layers]
+    layers = teacher.reads
     for start in range(0, count, batch):
         w = content_codes(generator, seeds[start : start + batch], config.truncation)
         yield images_and_features(generator.synthesis, w, layers)[1]

@@ -2,6 +2,9 @@
 
 A Style Interpreter is an ensemble of small per-pixel networks that read the generator's feature maps (DatasetGAN).
 About 16 labelled samples of the same generator are enough.
+
+Sixteen images do not tell front from back: where there are viewpoint codes of the generator (--views, made with
+annotate-views), their images teach a small network which way the object faces, and the ensemble reads that too.
 """
 
 import json
@@ -11,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.artifacts import Gan, Interpreter, Labels, Writer
+from pipeline.artifacts import Gan, Interpreter, Labels, ViewCodes, Writer
 from pipeline.config import param
 from pipeline.errors import UserError
 from pipeline.stage import Context, stage_command
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ganfoundry.gan.generator import StyleGenerator
+    from ganfoundry.labels.direction import DirectionHead
     from ganfoundry.labels.feature_table import FeatureTable
     from ganfoundry.labels.interpreter import Prediction, StyleInterpreter
     from ganfoundry.labels.labelset import LabelSet
@@ -50,6 +55,7 @@ class Config:
     keypoint_head: Literal["shared", "separate"] | None = param(
         None, "Keypoints from the networks of the parts, or from networks of their own (shared)."
     )
+    direction: bool | None = param(None, "Learn which way objects face, if there are viewpoint codes (yes).")
     steps: int | None = param(
         None,
         "Training steps (300); for the published presets at most so many (0: until the loss stops falling).",
@@ -82,7 +88,9 @@ class Config:
     seed: int = param(0, "Seed of initialisation, pixels and dropout.", min=0)
 
 
-def run(config: Config, gan: Gan, labels: Labels, out: Writer[Interpreter], ctx: Context) -> None:
+def run(
+    config: Config, gan: Gan, labels: Labels, views: ViewCodes | None, out: Writer[Interpreter], ctx: Context
+) -> None:
     """Train the ensemble and measure it on images that it did not see.
 
     The labelled images are made again from their latents and compared with the stored pictures, so labels of another
@@ -98,23 +106,26 @@ def run(config: Config, gan: Gan, labels: Labels, out: Writer[Interpreter], ctx:
     label_set = LabelSet.load(labels.path, gan.generator_sha256)
     level = config.level or label_set.schema.default_level
     _check_classes(label_set, level, ctx)
-    synthesis = load_gan(gan.path).generator.synthesis
+    generator = load_gan(gan.path).generator
+    synthesis = generator.synthesis
     preset = _preset(config)
     layers = _layers(config.layers or preset.layers(synthesis), synthesis.feature_dims)
     with single_thread():
+        direction = _direction(views, gan, generator, config.seed, ctx) if preset.direction else None
         images, table = images_and_table(
             synthesis,
             torch.from_numpy(label_set.w),
             layers,
             mode=preset.mode,
             standardise=preset.training.standardise,
+            direction=direction,
         )
         _check_images(label_set, images)
         start = time.perf_counter()
         with ctx.progress("training", _num_steps(preset, label_set)) as bar:
-            interpreter = _fit(preset, level, table, label_set, bar.advance)
+            interpreter = _fit(preset, level, table, label_set, direction, bar.advance)
         out.figure("training_seconds", round(time.perf_counter() - start, 1))
-        held_out = _cross_validate(config, level, preset, table, label_set, ctx)
+        held_out = _cross_validate(config, level, preset, table, label_set, direction, ctx)
         if held_out is not None and held_out.keypoints is not None:
             interpreter = _calibrated(interpreter, label_set, held_out)
         interpreter.save(out.path / "interpreter.safetensors", {"generator_sha256": gan.generator_sha256})
@@ -134,7 +145,7 @@ def _preset(config: Config) -> "Preset":
     preset = get_preset(config.preset)
     given = {key: value for key, value in vars(config).items() if value is not None}
     training = replace(preset.training, **{f.name: given[f.name] for f in fields(Training) if f.name in given})
-    own = {key: given[key] for key in ("members", "voting", "keypoints", "keypoint_head") if key in given}
+    own = {key: given[key] for key in ("members", "voting", "keypoints", "keypoint_head", "direction") if key in given}
     result: Preset = replace(
         preset, hidden=config.hidden or None, mode=config.upsampling or preset.mode, training=training, **own
     )
@@ -150,6 +161,33 @@ def _layers(wanted: Sequence[str], known: Mapping[str, Any]) -> list[str]:
     if unknown:
         raise UserError(f"the generator has no layer {unknown[0]}; layers can be {', '.join(known)}")
     return list(wanted)
+
+
+def _direction(
+    views: ViewCodes | None, gan: Gan, generator: "StyleGenerator", seed: int, ctx: Context
+) -> "DirectionHead | None":
+    """What the viewpoint codes teach about the direction; None without any.
+
+    Raises
+    ------
+    UserError
+        If the codes are of another generator.
+    """
+    from ganfoundry.labels.direction import DirectionTraining, num_advances, train_direction
+    from ganfoundry.views import ViewCodeSet
+
+    if views is None:
+        ctx.log("no viewpoint codes: front and back may be confused; --views names those that annotate-views made")
+        return None
+    codes = ViewCodeSet.load(views.path)
+    if codes.generator_sha256 != gan.generator_sha256:
+        raise UserError(
+            f"the viewpoint codes in {views.path} are of another generator: give those of this one with --views, or "
+            "--no-direction"
+        )
+    training = DirectionTraining(seed=seed)
+    with ctx.progress("learning directions", num_advances(codes, training)) as bar:
+        return train_direction(generator, codes, training, bar.advance)
 
 
 def _check_classes(label_set: "LabelSet", level: str, ctx: Context) -> None:
@@ -187,6 +225,7 @@ def _fit(
     level: str,
     table: "FeatureTable",
     label_set: "LabelSet",
+    direction: "DirectionHead | None",
     advance: Any,
     rows: "NDArray[np.int64] | slice" = slice(None),
 ) -> "StyleInterpreter":
@@ -197,6 +236,7 @@ def _fit(
         len(label_set.schema.names(level)),
         keypoints=_visible(label_set, rows),
         weights=None if label_set.weights is None else label_set.weights[rows],
+        direction=direction,
         advance=advance,
     )
 
@@ -210,7 +250,13 @@ def _visible(label_set: "LabelSet", rows: "NDArray[np.int64] | slice" = slice(No
 
 
 def _cross_validate(
-    config: Config, level: str, preset: "Preset", table: "FeatureTable", label_set: "LabelSet", ctx: Context
+    config: Config,
+    level: str,
+    preset: "Preset",
+    table: "FeatureTable",
+    label_set: "LabelSet",
+    direction: "DirectionHead | None",
+    ctx: Context,
 ) -> "Prediction | None":
     """Predict every image by an interpreter trained without it; None when there are no folds."""
     import numpy as np
@@ -223,7 +269,9 @@ def _cross_validate(
     small = replace(preset, members=min(config.fold_members, preset.members))
     parts = [np.arange(len(label_set))[start::folds] for start in range(folds)]
     with ctx.progress("cross-validation", folds * _num_steps(preset, label_set)) as bar:
-        return held_out_prediction(table, parts, lambda t, rows: _fit(small, level, t, label_set, bar.advance, rows))
+        return held_out_prediction(
+            table, parts, lambda t, rows: _fit(small, level, t, label_set, direction, bar.advance, rows)
+        )
 
 
 def _calibrated(interpreter: "StyleInterpreter", label_set: "LabelSet", held_out: "Prediction") -> "StyleInterpreter":
@@ -277,7 +325,8 @@ def _write_description(
         "palette": schema.level_palette(level).tolist(),
         "keypoints": list(schema.keypoints) if settings.num_keypoints else [],
         "generator_sha256": gan.generator_sha256,
-        "layers": [name for name, _ in settings.layers],
+        "layers": interpreter.reads,
+        "direction": interpreter.direction is not None,
         "preset": settings.preset,
         "image_score": settings.image_score,
         "filter_rule": settings.filter_rule,
@@ -321,6 +370,6 @@ command = stage_command(
     "train-interpreter",
     Config,
     run,
-    version=2,
+    version=3,
     example="python cli.py train-interpreter --gan outputs/demo/import-gan --labels annotations/cars/labels",
 )

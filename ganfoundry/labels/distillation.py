@@ -64,6 +64,11 @@ class DistilledHead:
         """The network's; it has one keypoint more than the teacher's."""
         return self.network.config
 
+    @property
+    def reads(self) -> list[str]:
+        """Names of the generator's feature maps that labels are made of."""
+        return self.network.reads
+
     @torch.inference_mode()
     def predict(
         self, features: Mapping[str, Tensor], *, dtype: torch.dtype = torch.float32, probabilities: bool = False
@@ -132,7 +137,7 @@ def distil(
         preset=PRESET,
     )
     weights, biases = _train(rows, targets, config, settings, random, advance or (lambda _: None))
-    return DistilledHead(StyleInterpreter(config, weights, biases))
+    return DistilledHead(StyleInterpreter(config, weights, biases, direction=teacher.direction))
 
 
 def _pixels(
@@ -147,7 +152,7 @@ def _pixels(
     budget = _TABLE_BYTES // (2 * config.channels * settings.images)
     count = max(1, min(settings.pixels, side**2, budget))
     rows, targets = [], []
-    for features in samples:
+    for features in map(teacher.extended, samples):
         for image, tally in enumerate(teacher.tallies(features)):
             one = {name: features[name][image : image + 1] for name, _ in config.layers}
             table = FeatureTable.build([one], 1, side, config.mode, dtype=torch.float32, standardise=False)

@@ -8,7 +8,7 @@ Numbers are kept in half precision, standardised per channel first: half the mem
 instead of 95 GB for DatasetGAN's 16 cars (the published code's array and its copy).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,7 @@ class FeatureTable:
         *,
         dtype: torch.dtype = torch.float16,
         standardise: bool = True,
+        unscaled: Collection[str] = (),
     ) -> "FeatureTable":
         """Collect feature maps batch by batch; no more than one batch is held beside the table.
 
@@ -69,6 +70,7 @@ class FeatureTable:
         dtype : torch.float16 or torch.float32, of what is kept
         standardise : bool
             False keeps the raw numbers; mean and deviation are then 0 and 1.
+        unscaled : names of maps whose raw numbers are kept in any case
 
         Raises
         ------
@@ -78,7 +80,7 @@ class FeatureTable:
         filling: _Filling | None = None
         for features in batches:
             if filling is None:
-                filling = _Filling(features, count, dtype, standardise)
+                filling = _Filling(features, count, dtype, standardise, unscaled)
             filling.add(features)
         if filling is None or filling.filled != count:
             held = 0 if filling is None else filling.filled
@@ -141,20 +143,28 @@ class FeatureTable:
 class _Filling:
     """A table being filled; numbers are scaled by the first batch until all are there."""
 
-    def __init__(self, features: Mapping[str, Tensor], count: int, dtype: torch.dtype, standardise: bool) -> None:
+    def __init__(
+        self,
+        features: Mapping[str, Tensor],
+        count: int,
+        dtype: torch.dtype,
+        standardise: bool,
+        unscaled: Collection[str] = (),
+    ) -> None:
         self.layers: Layers = tuple((name, feature.shape[1]) for name, feature in features.items())
-        self.groups = _runs(features)
-        self.standardise, self.filled = standardise, 0
+        self.groups = _runs(features, unscaled)
+        self.standardised = [standardise and not set(names) & set(unscaled) for names in self.groups]
+        self.filled = 0
         self.runs, self.centre, self.scale, self.sums = [], [], [], []
-        for names in self.groups:
+        for names, scaled in zip(self.groups, self.standardised, strict=True):
             first = [features[name].float() for name in names]
             channels, side = sum(f.shape[1] for f in first), first[0].shape[-1]
             self.runs.append(torch.empty(count, side, side, channels, dtype=dtype))
-            self.centre.append(torch.cat([f.mean((0, 2, 3)) for f in first]) * standardise)
+            self.centre.append(torch.cat([f.mean((0, 2, 3)) for f in first]) * scaled)
             # Channels that rest in the first batch may be busy later: no scale far below that of their layer.
             floor = [torch.full((f.shape[1],), max(0.01 * float(f.std(correction=0)), MIN_DEVIATION)) for f in first]
             spread = torch.cat([f.std((0, 2, 3), correction=0) for f in first]).maximum(torch.cat(floor))
-            self.scale.append(spread if standardise else torch.ones(channels))
+            self.scale.append(spread if scaled else torch.ones(channels))
             self.sums.append(torch.zeros(2, channels, dtype=torch.float64))
 
     def add(self, features: Mapping[str, Tensor]) -> None:
@@ -183,11 +193,12 @@ class _Filling:
     def finish(self) -> tuple[Tensor, Tensor]:
         """Standardise in place; return mean and deviation of the raw channels, (D,) each."""
         means, deviations = [], []
-        for run, centre, scale, sums in zip(self.runs, self.centre, self.scale, self.sums, strict=True):
+        columns = zip(self.runs, self.centre, self.scale, self.sums, self.standardised, strict=True)
+        for run, centre, scale, sums, scaled in columns:
             total, squares = sums / (self.filled * run.shape[1] * run.shape[2])
             if not torch.isfinite(squares).all():
                 raise InputError("feature maps hold numbers that are not finite; is the generator damaged?")
-            if not self.standardise:
+            if not scaled:
                 means.append(torch.zeros(run.shape[-1]))
                 deviations.append(torch.ones(run.shape[-1]))
                 continue
@@ -200,14 +211,15 @@ class _Filling:
         return torch.cat(means), torch.cat(deviations)
 
 
-def _runs(features: Mapping[str, Tensor]) -> list[list[str]]:
-    """Names of neighbouring maps of one side."""
+def _runs(features: Mapping[str, Tensor], unscaled: Collection[str]) -> list[list[str]]:
+    """Names of neighbouring maps of one side, those to be scaled and those not apart."""
     groups: list[list[str]] = []
-    side = 0
+    last: tuple[int, bool] | None = None
     for name, feature in features.items():
-        if feature.shape[-1] != side:
+        kind = feature.shape[-1], name in unscaled
+        if kind != last:
             groups.append([])
-            side = feature.shape[-1]
+            last = kind
         groups[-1].append(name)
     return groups
 

@@ -11,6 +11,8 @@ feature tensor exists neither in training nor in prediction.
 
 Defaults differ from the paper and its code; :mod:`ganfoundry.labels.presets` has all three side by side. There is no
 mirror augmentation: a generator's feature maps of a mirrored image are not its mirrored feature maps.
+
+With viewpoint codes at hand a :mod:`ganfoundry.labels.direction` head tells the networks which way the object faces.
 """
 
 import json
@@ -28,6 +30,7 @@ from torch import Tensor
 
 from ganfoundry.errors import InputError
 from ganfoundry.labels import uncertainty as js
+from ganfoundry.labels.direction import DIRECTION, DirectionHead, with_direction
 from ganfoundry.labels.factorised import Mode, project_tiles
 from ganfoundry.labels.feature_table import FeatureTable
 from ganfoundry.labels.interpreter_config import Head, Heat, InterpreterConfig, Training, Voting
@@ -70,6 +73,8 @@ class StyleInterpreter:
     weights : one (members, out, in) float32 tensor per layer
     biases : one (members, out) float32 tensor per layer
     heat_weights, heat_biases : the same of the second network, where `config.keypoint_head` is "separate"
+    direction : DirectionHead, optional
+        What makes the map of that name, the last of `config.layers`.
     """
 
     def __init__(
@@ -79,9 +84,17 @@ class StyleInterpreter:
         biases: list[Tensor],
         heat_weights: list[Tensor] | None = None,
         heat_biases: list[Tensor] | None = None,
+        direction: DirectionHead | None = None,
     ) -> None:
         self.config, self.weights, self.biases = config, weights, biases
         self.heat_weights, self.heat_biases = heat_weights or [], heat_biases or []
+        self.direction = direction
+
+    @property
+    def reads(self) -> list[str]:
+        """Names of the generator's feature maps that labels are made of."""
+        own = [name for name, _ in self.config.layers if name != DIRECTION]
+        return own + [name for name in (self.direction.names if self.direction else ()) if name not in own]
 
     @classmethod
     def fit(
@@ -99,6 +112,7 @@ class StyleInterpreter:
         heat: Heat = "sigmoid",
         weights: NDArray[np.float32] | None = None,
         training: Training | None = None,
+        direction: DirectionHead | None = None,
         advance: Callable[[], Any] | None = None,
     ) -> "StyleInterpreter":
         """Train an ensemble on labelled images.
@@ -116,6 +130,8 @@ class StyleInterpreter:
         weights : (n,) float32, optional
             How much each image counts; by default all the same.
         training : Training
+        direction : DirectionHead, optional
+            With which the FeatureTable, if it is one, was made.
         advance : called once after every step (a progress bar)
 
         Raises
@@ -127,8 +143,10 @@ class StyleInterpreter:
         hidden = hidden or ((256, 128) if num_classes >= 32 else (128, 64))
         targets = Targets.checked(labels, keypoints, weights)
         if not isinstance(features, FeatureTable):
-            maps, side = [features], labels.shape[-1]
-            features = FeatureTable.build(maps, len(labels), side, mode, standardise=training.standardise)
+            maps, side = [with_direction(features, list(features), direction)], labels.shape[-1]
+            features = FeatureTable.build(
+                maps, len(labels), side, mode, standardise=training.standardise, unscaled=(DIRECTION,)
+            )
         if len(features) != len(labels) or features.resolution != labels.shape[-1]:
             raise InputError(
                 f"{len(labels)} label maps of side {labels.shape[-1]}, but feature maps of {len(features)} images of "
@@ -148,12 +166,16 @@ class StyleInterpreter:
             keypoint_sigma=training.sigma * features.resolution,
         )
         first, second = train(features, targets, config, training, advance)
-        return cls(config, *first, *second)
+        return cls(config, *first, *second, direction=direction)
 
     def with_config(self, **changes: Any) -> "StyleInterpreter":
         """Return the same weights under a changed configuration, such as another voting or image score."""
         config = replace(self.config, **changes)
-        return StyleInterpreter(config, self.weights, self.biases, self.heat_weights, self.heat_biases)
+        return StyleInterpreter(config, self.weights, self.biases, self.heat_weights, self.heat_biases, self.direction)
+
+    def extended(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The feature maps with that of the direction, if this interpreter reads it and it is not there."""
+        return features if DIRECTION in features else with_direction(features, list(features), self.direction)
 
     @torch.inference_mode()
     def predict(
@@ -187,6 +209,7 @@ class StyleInterpreter:
     @torch.inference_mode()
     def tallies(self, features: Mapping[str, Tensor], *, dtype: torch.dtype = torch.float32) -> Iterator[Tally]:
         """Sums over the members, image by image; parameters and errors are those of :meth:`predict`."""
+        features = self.extended(features)
         maps = [self._feature(features, name, channels) for name, channels in self.config.layers]
         for image in range(len(maps[0])):
             one = [feature[image] for feature in maps]
@@ -235,7 +258,10 @@ class StyleInterpreter:
         tensors |= {f"layer{i}.bias": b.contiguous() for i, b in enumerate(self.biases)}
         tensors |= {f"heat{i}.weight": w.contiguous() for i, w in enumerate(self.heat_weights)}
         tensors |= {f"heat{i}.bias": b.contiguous() for i, b in enumerate(self.heat_biases)}
-        header = {"format": FORMAT, "config": asdict(self.config), **(metadata or {})}
+        header: dict[str, Any] = {"format": FORMAT, "config": asdict(self.config), **(metadata or {})}
+        if self.direction is not None:
+            tensors |= self.direction.tensors()
+            header["direction"] = self.direction.layers
         # One entry only: safetensors writes several in no fixed order, and the file's sha256 is its identity.
         safetensors.torch.save_file(tensors, path, metadata={"interpreter": json.dumps(header)})
 
@@ -266,4 +292,5 @@ class StyleInterpreter:
             for network, widths in (("layer", config.widths), ("heat", config.heat_widths))
             for kind in ("weight", "bias")
         ]
-        return cls(config, *parts)
+        seen = header.get("direction")
+        return cls(config, *parts, direction=None if seen is None else DirectionHead.of_tensors(seen, tensors))

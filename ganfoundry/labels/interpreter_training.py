@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganfoundry.errors import InputError, RunError
+from ganfoundry.labels.direction import DIRECTION
 from ganfoundry.labels.feature_table import FeatureTable
 from ganfoundry.labels.interpreter_config import InterpreterConfig, Training
 from ganfoundry.labels.keypoints import heat_targets
@@ -84,9 +85,12 @@ def train(
     """
     random = torch.Generator().manual_seed(training.seed)
     sampler = _sampler(targets, config, training)
-    networks = [MemberNetworks(config.widths, config.members, training, random)]
-    if config.heat_widths:
-        networks.append(MemberNetworks(config.heat_widths, config.members, training, random))
+    silent = _direction_channels(config)
+    networks = [
+        MemberNetworks(widths, config.members, training, random, silent)
+        for widths in (config.widths, config.heat_widths)
+        if widths
+    ]
     parameters = [p for network in networks for p in network.parameters()]
     steps = training.num_steps(len(sampler.used))
     optimiser, schedule = _optimiser(parameters, training, steps)
@@ -111,6 +115,13 @@ def train(
     first, *second = [network.folded(table.mean, table.deviation) for network in networks]
     first[1][-1][:, : config.num_classes] += training.prior * torch.from_numpy(sampler.prior_shift(losses.drawn))
     return first, second[0] if second else ([], [])
+
+
+def _direction_channels(config: InterpreterConfig) -> slice | None:
+    """Where the direction stands in a feature vector: last, if it is there."""
+    if not config.layers or config.layers[-1][0] != DIRECTION:
+        return None
+    return slice(config.channels - config.layers[-1][1], config.channels)
 
 
 def _sampler(targets: Targets, config: InterpreterConfig, training: Training) -> PixelSampler:

@@ -27,11 +27,22 @@ class MemberNetworks:
     members : int
     training : Training
     random : torch.Generator, of the initial weights
+    silent : slice, optional
+        Inputs whose weights begin at 0: what training never sees vary changes nothing.
     """
 
-    def __init__(self, widths: Sequence[int], members: int, training: Training, random: torch.Generator) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        members: int,
+        training: Training,
+        random: torch.Generator,
+        silent: slice | None = None,
+    ) -> None:
         self.dropout, self.batch_norm = training.dropout, training.batch_norm
         self.weights, self.biases = initial_parameters(widths, members, random, training.initialisation)
+        if silent is not None:
+            self.weights[0][..., silent] = 0
         inner = widths[1:-1] if self.batch_norm else ()
         self.scales = [torch.ones(members, width) for width in inner]
         self.shifts = [torch.zeros(members, width) for width in inner]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganfoundry.images import stored_images
+from ganfoundry.labels.direction import DIRECTION, DirectionHead, with_direction
 from ganfoundry.labels.factorised import Mode
 from ganfoundry.labels.feature_source import FeatureSource, images_and_maps
 from ganfoundry.labels.feature_table import FeatureTable
@@ -67,7 +68,7 @@ def label_samples(
         Samples at a time; only memory and rounding depend on it.
     dtype : torch.float32 or torch.bfloat16, of the interpreter's products
     """
-    layers = [name for name, _ in interpreter.config.layers]
+    layers = interpreter.reads
     parts: list[dict[str, NDArray[Any]]] = []
     for rows in w.split(batch):
         image, features = images_and_features(synthesis, rows, layers, batch=batch)
@@ -104,7 +105,13 @@ def images_and_features(
 
 @torch.inference_mode()
 def images_and_table(
-    synthesis: FeatureSource, w: Tensor, layers: Sequence[str], *, mode: Mode = "bilinear", standardise: bool = True
+    synthesis: FeatureSource,
+    w: Tensor,
+    layers: Sequence[str],
+    *,
+    mode: Mode = "bilinear",
+    standardise: bool = True,
+    direction: DirectionHead | None = None,
 ) -> tuple[NDArray[np.uint8], FeatureTable]:
     """Images of style codes, and their feature maps as a table for training; one image is made at a time.
 
@@ -112,19 +119,22 @@ def images_and_table(
     ----------
     synthesis, w, layers : as in :func:`images_and_features`
     mode, standardise : as in :class:`FeatureTable`
+    direction : DirectionHead, optional
+        Of the interpreter that the table is for.
     """
     images: list[NDArray[np.uint8]] = []
+    read = list(dict.fromkeys([*layers, *(direction.names if direction else ())]))
 
     def maps(rows: Iterable[Tensor]) -> Iterator[dict[str, Tensor]]:
         for row in rows:
-            image, features = images_and_maps(synthesis, row, layers)
+            image, features = images_and_maps(synthesis, row, read)
             images.append(stored_images(image))
-            yield features
+            yield with_direction(features, layers, direction)
 
     made = maps(w.split(1))
     first = next(made)
     side = images[0].shape[1]
-    table = FeatureTable.build(chain([first], made), len(w), side, mode, standardise=standardise)
+    table = FeatureTable.build(chain([first], made), len(w), side, mode, standardise=standardise, unscaled=(DIRECTION,))
     return np.concatenate(images), table
 
 

@@ -54,6 +54,10 @@ class AzimuthBins:
         number = (steps % round(360 / self.width)).astype(np.int64)
         return np.where(number < self.count, number, -1)
 
+    def middle(self, number: int) -> float:
+        """Azimuth in the middle of a bin, degrees from 0 on."""
+        return (self.first + self.width * number) % 360
+
     def off_centre(self, azimuth: ArrayLike) -> NDArray[np.float64]:
         """Degrees between azimuths and the middle of their bins."""
         middle = self.first + self.width * self.of(azimuth)

@@ -56,7 +56,7 @@ def label_pairs(
     batch : int
         Images at a time; only memory and the last bit of rounding depend on it.
     """
-    maps = [name for name, _ in interpreter.config.layers]
+    maps = interpreter.reads
     ceiling = float(np.log(max(interpreter.config.members, 2)))
     parts: list[tuple[NDArray[np.float32], ...]] = []
     labels = []
