@@ -6,12 +6,14 @@ The interpreters of all rows label in bfloat16: faster, and few pixels change.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ from ganfoundry.downstream.model import load_net, save_net
 from ganfoundry.downstream.networks import Net
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.gan.latents import content_codes
+from ganfoundry.labels.direction import DirectionHead, DirectionTraining, coarse_layers, train_direction
 from ganfoundry.labels.feature_table import FeatureTable
 from ganfoundry.labels.filtering import select
 from ganfoundry.labels.interpreter import StyleInterpreter
@@ -32,12 +35,13 @@ from ganfoundry.labels.keypoints import calibrate_visibility, visible_only
 from ganfoundry.labels.labelset import LabelSet
 from ganfoundry.labels.presets import Preset, get_preset
 from ganfoundry.labels.synthesis import held_out_prediction, images_and_features, images_and_table, label_samples
+from ganfoundry.views import ViewCodeSet
 from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator import Annotator
 from ganfoundry.worlds.annotator_data import render_samples
 
 WORLD_NAME, GAN, LEVEL, OUTER_LEVEL = "cars", "cars-64", "parts12", "parts5"
-LABELS = Path("annotations/cars/labels")
+LABELS, VIEWS = Path("annotations/cars/labels"), Path("annotations/cars/views")
 CACHE = Path("outputs/cache/labels")
 VERSION = 2  # of what is made here: files of another one are not read
 POOL_SEED, TEST_SEED = sample_integer(0, EVALUATION, 1), sample_integer(0, EVALUATION, 2)
@@ -46,6 +50,8 @@ ROWS_PER_PART = 500
 TRUNCATION = 0.7
 FOLDS, FOLD_MEMBERS = 4, 3  # of the cross-validation that calibrates the keypoints' visibility
 SCHEMA = get_world(WORLD_NAME).schema
+
+LABELS_ALONE = "labels-alone"  # our preset without what the viewpoint codes teach
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -165,6 +171,25 @@ def _rows(labels: LabelSet, rows: NDArray[np.int64]) -> LabelSet:
     )
 
 
+def preset_of(name: str) -> Preset:
+    """A preset of train-interpreter, or ours without directions."""
+    return replace(get_preset("ours"), direction=False) if name == LABELS_ALONE else get_preset(name)
+
+
+def direction(seed: int) -> DirectionHead:
+    """What the committed viewpoint codes teach about directions; trained if it is not there."""
+    training, gan = DirectionTraining(seed=seed), generator()
+    codes, layers = ViewCodeSet.load(VIEWS), coarse_layers(gan.generator.synthesis.feature_dims)
+    known = f"{training!r} {gan.sha256} {hashlib.sha256(codes.w.tobytes()).hexdigest()} {VERSION}"
+    path = CACHE / "directions" / f"{hashlib.sha256(known.encode()).hexdigest()[:10]}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.partial")
+        safetensors.torch.save_file(train_direction(gan.generator, codes, training).tensors(), temporary)
+        temporary.replace(path)
+    return DirectionHead.of_tensors(layers, safetensors.torch.load_file(path))
+
+
 @dataclass(frozen=True)
 class SetKey:
     """A labelled set.
@@ -187,7 +212,7 @@ class SetKey:
     def folder(self) -> Path:
         """Where its interpreter is cached."""
         # A changed preset, generator or calibration: another set.
-        known = f"{get_preset(self.preset)!r} {generator().sha256} {FOLDS} {FOLD_MEMBERS} {self.calibrated} {VERSION}"
+        known = f"{preset_of(self.preset)!r} {generator().sha256} {FOLDS} {FOLD_MEMBERS} {self.calibrated} {VERSION}"
         digest = hashlib.sha256(known.encode()).hexdigest()[:10]
         return CACHE / "sets" / f"{self.preset}-{self.labels}-seed{self.seed}-{digest}"
 
@@ -197,25 +222,27 @@ def interpreter(key: SetKey) -> StyleInterpreter:
     path = key.folder / "interpreter.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        preset, labels = get_preset(key.preset), annotated(key.labels, key.seed)
+        preset, labels = preset_of(key.preset), annotated(key.labels, key.seed)
         preset = replace(preset, training=replace(preset.training, seed=key.seed))
-        synthesis = generator().generator.synthesis
+        synthesis, head = generator().generator.synthesis, direction(key.seed) if preset.direction else None
         _, table = images_and_table(
             synthesis, torch.from_numpy(labels.w), preset.layers(synthesis), mode=preset.mode,
-            standardise=preset.training.standardise,
+            standardise=preset.training.standardise, direction=head,
         )  # fmt: skip
-        found = _fitted(preset, table, labels, key.calibrated)
+        found = _fitted(preset, table, labels, head, key.calibrated)
         temporary = path.with_suffix(".partial")
         found.save(temporary)
         temporary.replace(path)
     return StyleInterpreter.load(path)
 
 
-def _fitted(preset: Preset, table: FeatureTable, labels: LabelSet, calibrated: bool) -> StyleInterpreter:
+def _fitted(
+    preset: Preset, table: FeatureTable, labels: LabelSet, head: DirectionHead | None, calibrated: bool
+) -> StyleInterpreter:
     """As train-interpreter does it: visibility is calibrated on labelled images that a smaller ensemble did not see."""
     assert labels.keypoints is not None
     masks, visible, classes = labels.at_level(LEVEL), visible_only(labels.keypoints), len(SCHEMA.names(LEVEL))
-    found = preset.fit(table, masks, classes, keypoints=visible)
+    found = preset.fit(table, masks, classes, keypoints=visible, direction=head)
     folds = min(FOLDS, len(labels)) if calibrated else 0
     if not found.config.num_keypoints or folds < 2:
         return found
@@ -223,7 +250,7 @@ def _fitted(preset: Preset, table: FeatureTable, labels: LabelSet, calibrated: b
     held_out = held_out_prediction(
         table,
         [np.arange(len(labels))[start::folds] for start in range(folds)],
-        lambda part, rows: small.fit(part, masks[rows], classes, keypoints=visible[rows]),
+        lambda part, rows: small.fit(part, masks[rows], classes, keypoints=visible[rows], direction=head),
     ).keypoints
     assert held_out is not None
     curve = calibrate_visibility(held_out[..., 2].numpy(), visible[..., 2], found.config.visibility)
@@ -263,6 +290,6 @@ def labelled_set(key: SetKey, count: int, fraction: float) -> Examples:
     pieces = [label_part(key, rows) for rows in parts_of(count)]
     table = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     image = np.concatenate([sample_part(rows, key.truncation) for rows in parts_of(count)])
-    rule = get_preset(key.preset).filter_rule if fraction > 0 else "most-uncertain"
+    rule = preset_of(key.preset).filter_rule if fraction > 0 else "most-uncertain"
     kept = select(table["score"], fraction=fraction, rule=rule).kept
     return Examples(image, table["label"], table.get("keypoints")).rows(kept)

@@ -102,12 +102,13 @@ LABELS = 16  # of the committed set
 ROWS = {
     row.name: row
     for row in (
-        Row("ours", "ours, 16 labels", target=True),
+        Row("ours", "ours, 16 labels and viewpoint codes", target=True),
         Row("supervised_1600", "fully supervised, 1,600 renders", "supervised", 1600, target=True),
         Row("released", "DatasetGAN as released, 16 labels", preset="released-code", keypoints=False, target=True),
         Row("transfer_self", "transfer learning: self-trained features, 16 renders", "self-trained", target=True),
         Row("uncertainty", "uncertainty of the interpreter's images", "uncertainty", target=True),
         Row("transfer_imagenet", "transfer learning: ImageNet features, 16 renders", "imagenet", target=True),
+        Row("labels_alone", "ours, 16 labels alone", preset=data.LABELS_ALONE),
         Row("supervised_16", "fully supervised, 16 renders", "supervised", 16),
         Row("supervised_160", "fully supervised, 160 renders", "supervised", 160),
         Row("semi_supervised", "mean teacher: 16 renders, 3,200 without labels", "mean-teacher", keypoints=False),

@@ -287,10 +287,11 @@ class StyleInterpreter:
         config = InterpreterConfig(
             **settings | {"hidden": tuple(settings["hidden"]), "visibility": tuple(settings["visibility"])}
         )
-        parts = [
+        weights, biases, heat_weights, heat_biases = (
             [tensors[f"{network}{i}.{kind}"] for i in range(max(0, len(widths) - 1))]
             for network, widths in (("layer", config.widths), ("heat", config.heat_widths))
             for kind in ("weight", "bias")
-        ]
+        )
         seen = header.get("direction")
-        return cls(config, *parts, direction=None if seen is None else DirectionHead.of_tensors(seen, tensors))
+        direction = None if seen is None else DirectionHead.of_tensors(seen, tensors)
+        return cls(config, weights, biases, heat_weights, heat_biases, direction)
