@@ -125,6 +125,7 @@ class Importer:
         self._parts = NameMap(self.schema.parts, self.rules.aliases)
         self._points = NameMap(self.schema.keypoints, self.rules.aliases)
         self._taken: dict[int, str] = {}  # sample -> file
+        self._bare: list[str] = []  # samples whose annotations came without a picture
         self._rows: list[tuple[Sample, NDArray[np.uint8], NDArray[np.float32]]] = []
 
     def take_all(self, images: Iterable[AnnotatedImage]) -> Validation:
@@ -138,6 +139,9 @@ class Importer:
         for index, sample in enumerate(self.pool.samples):
             if index not in self._taken and sample.origin in origins:
                 self.result.add("not-labelled", sample.name, f"no annotation of these {sample.origin} belongs to it")
+        if self.result.compared:
+            for name in self._bare:
+                self.result.add("missing-picture", name, "its picture is not there, so it could not be compared")
         check_classes(self.result)
         if not self._rows:
             self.result.add("nothing-imported", "", f"of {self.result.annotations} annotations none can be imported")
@@ -182,6 +186,7 @@ class Importer:
     def _compare(self, image: AnnotatedImage, sample: Sample) -> NDArray[np.uint8] | None:
         """The picture that came along, if it is not the sample's."""
         if image.picture is None:
+            self._bare.append(sample.name)
             return None
         try:
             content = image.picture if isinstance(image.picture, bytes) else image.picture.read_bytes()

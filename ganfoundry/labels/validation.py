@@ -30,6 +30,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "nothing-imported": ("error", "No annotation is left that could be imported."),
     "photos-left-out": ("warning", "Inversions in the run cannot serve as samples."),
     "not-labelled": ("warning", "A sample has no annotation; it is left out."),
+    "missing-picture": ("warning", "The picture of an annotation did not come along, but those of others did."),
     "left-out-shape": ("warning", "A shape was left out because it has no area or meaning here."),
     "empty-mask": ("warning", "Every pixel is background."),
     "tiny-region": ("warning", "A region is smaller than what is usually meant."),

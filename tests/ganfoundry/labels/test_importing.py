@@ -104,6 +104,7 @@ FINDINGS = {
     "unreadable": [annotated(picture=b"\x89PNG torn")],
     "nothing-imported": [],
     "not-labelled": [annotated()],
+    "missing-picture": [annotated("a.png"), annotated("b.png", picture=png(np.full((SIDE, SIDE, 3), 9, np.uint8)))],
     "left-out-shape": [annotated(notes=("a line of body has no area",))],
     "empty-mask": [annotated(label=ALL_BACKGROUND)],
     "tiny-region": [annotated(label=SPECK)],
