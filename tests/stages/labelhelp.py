@@ -11,7 +11,7 @@ from ganfoundry.gan.stylegan2 import Generator, GeneratorConfig
 from ganfoundry.labels.labelset import LabelSet
 from ganfoundry.labels.schema import PartSchema
 from ganfoundry.labels.synthesis import images_and_features
-from pipeline.artifacts import Gan, Interpreter, Labels, Writer
+from pipeline.artifacts import Gan, Interpreter, Labels, ViewCodes, Writer
 from pipeline.stage import Context
 
 SCHEMA = PartSchema(
@@ -51,10 +51,12 @@ def shades_labels(folder: Path, gan: Gan, count: int = 6) -> Labels:
     return Labels(folder)
 
 
-def shades_interpreter(folder: Path, gan: Gan, labels: Labels, **options: object) -> Writer[Interpreter]:
+def shades_interpreter(
+    folder: Path, gan: Gan, labels: Labels, views: ViewCodes | None = None, **options: object
+) -> Writer[Interpreter]:
     """Train on them."""
     from stages.train_interpreter import Config, run
 
     out: Writer[Interpreter] = Writer(folder)
-    run(Config(**{**QUICK, **options}), gan, labels, out, Context())  # type: ignore[arg-type]
+    run(Config(**{**QUICK, **options}), gan, labels, views, out, Context())  # type: ignore[arg-type]
     return out

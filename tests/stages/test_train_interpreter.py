@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ import safetensors.numpy
 from PIL import Image
 
 from ganfoundry.errors import InputError, RunError
+from ganfoundry.labels import direction
 from ganfoundry.labels.interpreter import StyleInterpreter
 from ganfoundry.labels.labelset import LabelSet
 from pipeline.artifacts import Gan, Interpreter, Labels, Writer
 from pipeline.errors import UserError
 from pipeline.stage import Context
 from tests.stages.labelhelp import shades_gan, shades_interpreter, shades_labels
+from tests.stages.viewhelp import view_codes
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +136,7 @@ def test_a_class_without_a_pixel_is_named(
     monkeypatch.setattr(Context, "log", lambda self, message: said.append(message))
     given = LabelSet.load(labels.path)
     replace(given, masks=np.minimum(given.masks, 2)).save(tmp_path / "labels")
-    out = shades_interpreter(tmp_path / "out", gan, Labels(tmp_path / "labels"), steps=2, folds=0)
+    out = shades_interpreter(tmp_path / "out", gan, Labels(tmp_path / "labels"), direction=False, steps=2, folds=0)
     assert said == ["no labelled image shows bright: the interpreter will never find it"]
     assert len(json.loads((out.path / "interpreter.json").read_text("utf-8"))["classes"]) == 4
 
@@ -188,6 +191,30 @@ def test_weights_of_samples_reach_the_training(tmp_path: Path, gan: Gan, with_ke
         for name, source in (("weighted", with_keypoints), ("not", Labels(tmp_path / "even")))
     ]
     assert files[0].read_bytes() != files[1].read_bytes()
+
+
+def test_viewpoint_codes_teach_directions(
+    tmp_path: Path, gan: Gan, labels: Labels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = partial(direction.DirectionTraining, images=24, steps=4, batch=8)
+    monkeypatch.setattr(direction, "DirectionTraining", quick)
+    views = view_codes(tmp_path / "views", gan)
+    made = shades_interpreter(tmp_path / "with", gan, labels, views, steps=3, folds=2)
+    found = StyleInterpreter.load(made.path / "interpreter.safetensors")
+    assert found.config.layers[-1] == ("direction", 2)
+    table = json.loads((made.path / "interpreter.json").read_text("utf-8"))
+    assert table["direction"] is True
+    assert set(table["layers"]) == {"b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1"}  # what is read
+    for folder, options in (("declined", {"direction": False}), ("paper", {"preset": "paper"})):
+        made = shades_interpreter(tmp_path / folder, gan, labels, views, steps=3, folds=0, **options)
+        assert StyleInterpreter.load(made.path / "interpreter.safetensors").direction is None
+
+
+def test_viewpoint_codes_of_another_generator_are_refused(tmp_path: Path, gan: Gan, labels: Labels) -> None:
+    views = view_codes(tmp_path / "views", shades_gan(tmp_path / "other", seed=1))
+    with pytest.raises(UserError, match="of another generator: give those of this one with --views, or --no-direction"):
+        shades_interpreter(tmp_path / "out", gan, labels, views)
+    assert not (tmp_path / "out" / "interpreter.safetensors").exists()
 
 
 @pytest.mark.parametrize("preset", ["paper", "released-code"])
