@@ -158,6 +158,14 @@ def annotated(count: int, seed: int) -> LabelSet:
     )
 
 
+@lru_cache(maxsize=1)
+def label_digest() -> str:
+    """Of the committed labels."""
+    labels = LabelSet.load(LABELS, generator().sha256)
+    assert labels.keypoints is not None
+    return hashlib.sha256(labels.masks.tobytes() + labels.w.tobytes() + labels.keypoints.tobytes()).hexdigest()
+
+
 def _rows(labels: LabelSet, rows: NDArray[np.int64]) -> LabelSet:
     assert labels.keypoints is not None
     return replace(
@@ -211,8 +219,9 @@ class SetKey:
     @property
     def folder(self) -> Path:
         """Where its interpreter is cached."""
-        # A changed preset, generator or calibration: another set.
+        # A changed preset, generator, calibration or label: another set.
         known = f"{preset_of(self.preset)!r} {generator().sha256} {FOLDS} {FOLD_MEMBERS} {self.calibrated} {VERSION}"
+        known += f" {label_digest()}"
         digest = hashlib.sha256(known.encode()).hexdigest()[:10]
         return CACHE / "sets" / f"{self.preset}-{self.labels}-seed{self.seed}-{digest}"
 
