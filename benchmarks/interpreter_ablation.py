@@ -7,8 +7,9 @@ of a generated image: the labels of the annotator network, trained on renders, s
 are of the same kind). So a row's figures are agreement with that network, and compare with each other only.
 
 mIoU is over 12 classes, in per cent; PCK the share of visible keypoints within 5 or 10 % of the object's longer side;
-AUROC of the visibility; seconds of training. The presets `paper` and `released-code` stop by their own rule, or after
-`--cap` steps. Mean and standard deviation over seeds; the last line is one JSON object.
+AUROC of the visibility; seconds of training, without those of the direction head (one a seed, for all rows). The
+presets `paper` and `released-code` stop by their own rule, or after `--cap` steps. Mean and standard deviation over
+seeds; the last line is one JSON object.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,16 @@ from ganfoundry import weights
 from ganfoundry.gan.checkpoints import load_gan
 from ganfoundry.gan.generator import StyleGenerator
 from ganfoundry.gan.latents import content_codes
+from ganfoundry.labels.direction import DirectionTraining, train_direction
 from ganfoundry.labels.keypoints import object_sizes, visible_only
 from ganfoundry.labels.labelset import LabelSet
 from ganfoundry.labels.presets import PRESETS, Preset
 from ganfoundry.labels.synthesis import images_and_features, images_and_table, label_samples
 from ganfoundry.metrics import auroc, mean_iou, pck
+from ganfoundry.views import ViewCodeSet
 from ganfoundry.worlds.annotator import Annotation, Annotator
 
-LABELS = Path(__file__).parents[1] / "annotations" / "cars" / "labels"
+ANNOTATIONS = Path(__file__).parents[1] / "annotations" / "cars"
 LEVEL, CLASSES = "parts12", 12
 FIRST_SEED = 5_000  # of the unseen samples
 FIGURES = ("miou", "pck_5", "pck_10", "visibility_auroc", "seconds")
@@ -49,6 +53,7 @@ def rows() -> dict[str, Callable[[], Preset]]:
     ours = PRESETS["ours"]
     return {
         "default": lambda: ours,
+        "without-direction": lambda: replace(ours, direction=False),
         "without-dropout": lambda: trained(ours, dropout=0.0),
         "without-balance": lambda: trained(ours, balance=0.0, region_share=0.0),
         "without-keypoints": lambda: replace(ours, keypoints=False),
@@ -70,7 +75,9 @@ class Bench:
 
     def __init__(self, samples: int) -> None:
         self.generator: StyleGenerator = load_gan("cars-64").generator
-        self.labels = LabelSet.load(LABELS)
+        self.labels = LabelSet.load(ANNOTATIONS / "labels")
+        codes = ViewCodeSet.load(ANNOTATIONS / "views")
+        self.direction = cache(lambda seed: train_direction(self.generator, codes, DirectionTraining(seed=seed)))
         self.w = content_codes(self.generator, range(FIRST_SEED, FIRST_SEED + samples), 0.7)
         images, _ = images_and_features(self.generator.synthesis, self.w, ())
         self.found: Annotation = Annotator.load(weights.path("cars-annotator")).annotate(images)
@@ -82,17 +89,24 @@ class Bench:
         if preset.training.patience:
             preset = trained(preset, steps=cap)
         synthesis, labels = self.generator.synthesis, self.labels
+        direction = self.direction(seed) if preset.direction else None
         _, table = images_and_table(
             synthesis,
             torch.from_numpy(labels.w),
             preset.layers(synthesis),
             mode=preset.mode,
             standardise=preset.training.standardise,
+            direction=direction,
         )
         assert labels.keypoints is not None
         start = time.perf_counter()
         interpreter = preset.fit(
-            table, labels.at_level(LEVEL), CLASSES, keypoints=visible_only(labels.keypoints), weights=labels.weights
+            table,
+            labels.at_level(LEVEL),
+            CLASSES,
+            keypoints=visible_only(labels.keypoints),
+            weights=labels.weights,
+            direction=direction,
         )
         figures = {"seconds": time.perf_counter() - start}
         made = label_samples(synthesis, interpreter, self.w)
