@@ -24,7 +24,7 @@ from ganfoundry.errors import InputError
 from ganfoundry.gan.imagenet import load_efficientnet
 
 OUTPUT = Path("outputs/benchmarks/labels")
-SYNTHETIC = ("gan", "uncertainty")  # methods with an interpreter
+SYNTHETIC = (*rows.GAN, "uncertainty")  # methods with an interpreter
 
 
 def use_folder(folder: Path) -> None:
@@ -141,7 +141,7 @@ def run_job(job: Job) -> None:
 
 def _possible(row: Row) -> bool:
     """Whether what a row needs is installed; says so if not."""
-    if row.method == "imagenet":
+    if row.method in rows.PRETRAINED:
         try:
             load_efficientnet(64)
         except InputError as error:

@@ -28,6 +28,7 @@ from ganfoundry.labels.calibration import image_errors, judge_score
 
 UNLABELLED = 3200  # renders without labels, of which the labelled ones are the first 1,600
 POOL = 1600
+GAN, PRETRAINED = ("gan", "gan-imagenet"), ("imagenet", "gan-imagenet")  # methods: what teaches; what begins
 UNCERTAIN_IMAGES = 400
 CURVE_IMAGES, FILTER_IMAGES = 1000, 3000  # of the curve over labels, and of the trial of the filter
 
@@ -58,8 +59,9 @@ class Row:
     Attributes
     ----------
     name, title : str
-    method : "supervised", "imagenet", "self-trained", "mean-teacher", "gan", or "uncertainty", which trains no network
-        but asks whether the interpreter of a "gan" row knows where it is wrong
+    method : "supervised", "imagenet", "self-trained", "mean-teacher", "gan", "gan-imagenet" (a synthesised set, and
+        features of ImageNet to begin with), or "uncertainty", which trains no network but asks whether the interpreter
+        of a "gan" row knows where it is wrong
     labels : labelled images
     seeds : how many seeds it is run with
     preset : of the interpreter ("gan")
@@ -108,13 +110,20 @@ ROWS = {
         Row("transfer_self", "transfer learning: self-trained features, 16 renders", "self-trained", target=True),
         Row("uncertainty", "uncertainty of the interpreter's images", "uncertainty", target=True),
         Row("transfer_imagenet", "transfer learning: ImageNet features, 16 renders", "imagenet", target=True),
-        Row("labels_alone", "ours, 16 labels alone", preset=data.LABELS_ALONE),
+        Row("ours_imagenet", "ours with ImageNet features", "gan-imagenet"),
         Row("supervised_16", "fully supervised, 16 renders", "supervised", 16),
         Row("supervised_160", "fully supervised, 160 renders", "supervised", 160),
         Row("semi_supervised", "mean teacher: 16 renders, 3,200 without labels", "mean-teacher", keypoints=False),
         Row("images_3000", "ours, 3,000 images", seeds=5, images=FILTER_IMAGES, keypoints=False),
         Row(
             "unfiltered_3000", "the same without the filter", seeds=5, images=FILTER_IMAGES, fraction=0, keypoints=False
+        ),
+        Row(
+            "labels_alone_3000",
+            "the same without viewpoint codes",
+            preset=data.LABELS_ALONE,
+            images=FILTER_IMAGES,
+            keypoints=False,
         ),
         Row("untruncated_3000", "ours, 3,000 images at psi 1", images=FILTER_IMAGES, truncation=1.0, keypoints=False),
         Row("images_1000", "ours, 1,000 images", images=CURVE_IMAGES, keypoints=False),
@@ -135,7 +144,7 @@ ROWS = {
 def network(row: Row, task: Task) -> NetConfig:
     """Network of a row: the same for all but that with ImageNet features."""
     outputs = SCHEMA.names(LEVEL) if task == "parts" else SCHEMA.keypoints
-    return NetConfig(task, outputs, "imagenet" if row.method == "imagenet" else "small")
+    return NetConfig(task, outputs, "imagenet" if row.method in PRETRAINED else "small")
 
 
 def self_trained(seed: int, settings: Settings) -> Net:
@@ -148,7 +157,7 @@ def train_row(row: Row, seed: int, settings: Settings, task: Task, note: Callabl
     """Train one network of a row."""
     config = network(row, task)
     recipe = Recipe(steps=settings.steps, seed=seed)
-    if row.method == "imagenet":  # depthwise convolutions gain nothing in bf16
+    if row.method in PRETRAINED:  # depthwise convolutions gain nothing in bf16
         recipe = replace(recipe, backbone_rate=0.1, precision="fp32")
     if row.method == "self-trained":
         net = with_backbone(config, self_trained(seed, settings), seed)
@@ -171,7 +180,7 @@ def objective(row: Row, seed: int, settings: Settings, recipe: Recipe) -> Object
 
 def training_set(row: Row, seed: int, settings: Settings) -> Examples:
     """Labelled images of a row: renders by chance, or a synthesised set."""
-    if row.method == "gan":
+    if row.method in GAN:
         return data.labelled_set(row.set_key(seed), row.images_of(settings), row.fraction)
     pool = data.renders(POOL_SEED, POOL)
     return pool.rows(sample_rng(seed, LABEL, 0).permutation(POOL)[: row.labels])

@@ -9,7 +9,8 @@ are of the same kind). So a row's figures are agreement with that network, and c
 mIoU is over 12 classes, in per cent; PCK the share of visible keypoints within 5 or 10 % of the object's longer side;
 AUROC of the visibility; seconds of training, without those of the direction head (one a seed, for all rows). The
 presets `paper` and `released-code` stop by their own rule, or after `--cap` steps. Mean and standard deviation over
-seeds; the last line is one JSON object.
+seeds; the last line is one JSON object. "style-mixing" is the augmentation that a generator offers: the labels hold for
+the same shapes in other colours.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ganfoundry import weights
 from ganfoundry.gan.checkpoints import load_gan
@@ -40,6 +42,8 @@ from ganfoundry.worlds.annotator import Annotation, Annotator
 ANNOTATIONS = Path(__file__).parents[1] / "annotations" / "cars"
 LEVEL, CLASSES = "parts12", 12
 FIRST_SEED = 5_000  # of the unseen samples
+MIXED_SEED = 90_000  # of the samples whose colours the row "style-mixing" borrows
+LAST_STYLES = 3  # of the last resolution: two convolutions and the colours; they change paint, not shape
 FIGURES = ("miou", "pck_5", "pck_10", "visibility_auroc", "seconds")
 
 
@@ -63,6 +67,7 @@ def rows() -> dict[str, Callable[[], Preset]]:
         "1-member": lambda: replace(ours, members=1),
         "3-members": lambda: replace(ours, members=3),
         "32-units": lambda: replace(ours, second_width=32),
+        "style-mixing": lambda: ours,
         "separate-head": lambda: replace(ours, keypoint_head="separate"),
         "squared-error": lambda: replace(ours, heat="linear"),
         "paper": lambda: PRESETS["paper"],
@@ -83,7 +88,17 @@ class Bench:
         self.found: Annotation = Annotator.load(weights.path("cars-annotator")).annotate(images)
         self.truth = self.labels.schema.merge(LEVEL)[self.found.parts]
 
-    def measure(self, preset: Preset, seed: int, cap: int) -> dict[str, float]:
+    def labelled_codes(self, mixed: bool) -> Tensor:
+        """Latents of the labelled samples; mixed: each once more, in the colours of a sample without labels."""
+        w = torch.from_numpy(self.labels.w)
+        if not mixed:
+            return w
+        other = content_codes(self.generator, range(MIXED_SEED, MIXED_SEED + len(w)), 0.7)
+        styles = self.generator.synthesis.num_ws
+        ws, colours = (rows[:, None].expand(-1, styles, -1) for rows in (w, other))
+        return torch.cat([ws, torch.cat([ws[:, :-LAST_STYLES], colours[:, -LAST_STYLES:]], 1)])
+
+    def measure(self, preset: Preset, seed: int, cap: int, *, mixed: bool = False) -> dict[str, float]:
         """Train with a seed and compare on the unseen samples."""
         preset = trained(preset, seed=seed)
         if preset.training.patience:
@@ -92,20 +107,22 @@ class Bench:
         direction = self.direction(seed) if preset.direction else None
         _, table = images_and_table(
             synthesis,
-            torch.from_numpy(labels.w),
+            self.labelled_codes(mixed),
             preset.layers(synthesis),
             mode=preset.mode,
             standardise=preset.training.standardise,
             direction=direction,
         )
         assert labels.keypoints is not None
+        copies = 2 if mixed else 1
+        weights = None if labels.weights is None else np.tile(labels.weights, copies)
         start = time.perf_counter()
         interpreter = preset.fit(
             table,
-            labels.at_level(LEVEL),
+            np.tile(labels.at_level(LEVEL), (copies, 1, 1)),
             CLASSES,
-            keypoints=visible_only(labels.keypoints),
-            weights=labels.weights,
+            keypoints=visible_only(np.tile(labels.keypoints, (copies, 1, 1))),
+            weights=weights,
             direction=direction,
         )
         figures = {"seconds": time.perf_counter() - start}
@@ -133,7 +150,10 @@ def main() -> None:
     print(f"{'row':24}" + "".join(f"{name:>20}" for name in FIGURES))
     result: dict[str, dict[str, list[float]]] = {}
     for name in arguments.rows:
-        runs = [bench.measure(known[name](), seed, arguments.cap) for seed in range(arguments.seeds)]
+        runs = [
+            bench.measure(known[name](), seed, arguments.cap, mixed=name == "style-mixing")
+            for seed in range(arguments.seeds)
+        ]
         values = {key: [run[key] for run in runs] for key in FIGURES if key in runs[0]}
         result[name] = {key: [round(float(np.mean(v)), 3), round(float(np.std(v)), 3)] for key, v in values.items()}
         cells = (f"{result[name][k][0]:.2f} +- {result[name][k][1]:.2f}" if k in values else "-" for k in FIGURES)

@@ -253,7 +253,7 @@ def test_collected_shown_and_summarised(stand_ins, capsys):
     job = jobs.Job("released", 2, SMALL)  # a seed that ours lacks is in no difference
     job.path.write_text(json.dumps({"identity": job.identity, "figures": {"miou": 0.9}, "cpu_seconds": 1.5}))
     assert table.summary(table.collect(SMALL))["ours_minus_released"] == pytest.approx(7.0)
-    assert "| ours, 16 labels | 2 | 57.5 ± 0.7 | - |" in "\n".join(lines)
+    assert "| ours, 16 labels and viewpoint codes | 2 | 57.5 ± 0.7 | - |" in "\n".join(lines)
     assert (_jobs.RESULTS / "labels.md").read_text().rstrip() in "\n".join(lines)
 
 
