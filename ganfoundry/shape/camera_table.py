@@ -3,6 +3,10 @@
 GANverse3D (section 3.1): a person sorts each viewpoint code into one of twelve azimuth bins, elevation is taken as 0
 and the distance as one number; from there the cameras are optimised with the network. Every image made from a code has
 its camera. Generators are not perfect cameras: each image may deviate a little, against a penalty.
+
+Codes that never show the same object, such as those of two body types, have nothing in common that fixes their scale:
+a van twice as far and twice as large gives the same pictures. Each group's mean distance and shift are therefore held
+at what all cameras share; learnt freely, vans came nearer and out too small.
 """
 
 from __future__ import annotations
@@ -32,14 +36,24 @@ class CameraTable(nn.Module):
         Metres and degrees, for all codes; the distances are then optimised.
     fixed : bool
         Keep all cameras as they are.
+    groups : sequence of int, optional
+        Which group each code is in, see `MultiView.code_groups`; by default all are in one, whose mean is free.
     """
 
     start: Tensor
     doubt: Tensor
     scale: Tensor
+    members: Tensor | None
 
     def __init__(
-        self, azimuths: Sequence[float], num_images: int, distance: float, fov: float, *, fixed: bool = False
+        self,
+        azimuths: Sequence[float],
+        num_images: int,
+        distance: float,
+        fov: float,
+        *,
+        fixed: bool = False,
+        groups: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if not len(azimuths) or not all(math.isfinite(a) for a in azimuths):
@@ -53,14 +67,22 @@ class CameraTable(nn.Module):
         self.register_buffer("start", torch.tensor([float(a) for a in azimuths]))
         self.register_buffer("doubt", torch.zeros(len(azimuths), 2))  # mean losses of the camera and of the one behind
         self.register_buffer("scale", torch.tensor([*_SCALES, _SCALES[-1]]), persistent=False)
+        several = groups is not None and len(set(groups)) > 1
+        self.register_buffer("members", _members(torch.tensor(groups)) if several else None, persistent=False)
 
     def parameters_of(self, codes: Tensor, images: Tensor | None = None) -> Tensor:
         """Azimuth and elevation (degrees), log distance relative to the start, shift x and y (image sides), (N, 5)."""
-        values = self.common + self.codes[codes]
+        values = self.common + self._of_codes()[codes]
         if images is not None and len(self.images):
             values = values + self.images[images]
         values = values * self.scale
         return torch.cat([(self.start[codes] + values[:, 0])[:, None], values[:, 1:]], 1)
+
+    def _of_codes(self) -> Tensor:
+        """The codes' own parameters (n, 5), without the mean log distance and shift of their group."""
+        if self.members is None:
+            return self.codes
+        return torch.cat([self.codes[:, :2], self.codes[:, 2:] - self.members @ self.codes[:, 2:]], 1)
 
     def forward(self, codes: Tensor, images: Tensor | None = None, *, turn: float = 0.0) -> Cameras:
         """Cameras of rows.
@@ -98,6 +120,12 @@ class CameraTable(nn.Module):
         self.start[worse] = (self.start[worse] + 180) % 360
         self.doubt[worse] = 0
         return [int(code) for code in worse]
+
+
+def _members(groups: Tensor) -> Tensor:
+    """Matrix (n, n) that takes each row's group mean."""
+    same = (groups[:, None] == groups[None]).float()
+    return same / same.sum(1, keepdim=True)
 
 
 def cameras_of(parameters: Tensor, distance: float, fov: float) -> Cameras:

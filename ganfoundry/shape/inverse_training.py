@@ -119,7 +119,12 @@ class InverseTrainer:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         images = 0 if training.fixed_cameras else len(self.data)
         self.table = CameraTable(
-            data.azimuths, images, network_config.distance, network_config.fov, fixed=training.fixed_cameras
+            data.azimuths,
+            images,
+            network_config.distance,
+            network_config.fov,
+            fixed=training.fixed_cameras,
+            groups=self.data.code_groups,
         )
         if discriminator is not None:
             discriminator = discriminator.requires_grad_(False).eval()

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ganfoundry.errors import InputError
 
@@ -107,6 +109,17 @@ class MultiView:
         held_out = np.random.default_rng(seed).permutation(numbers)[:count]
         apart = np.isin(self.objects, held_out)
         return self.take(~apart), self.take(apart)
+
+    @property
+    def code_groups(self) -> tuple[int, ...]:
+        """Group of each code: those that one object, or a chain of objects, shows together; body types, mostly.
+
+        A code without images is a group of its own.
+        """
+        codes, (numbers, objects) = len(self.azimuths), np.unique(self.objects, return_inverse=True)
+        nodes = codes + len(numbers)
+        links = coo_array((np.ones(len(self)), (self.codes, codes + objects)), shape=(nodes, nodes))
+        return tuple(connected_components(links, directed=False)[1][:codes].tolist())
 
     def draw(self, rng: np.random.Generator, objects: int, views: int) -> npt.NDArray[np.int64]:
         """Rows (objects, views) of a batch: different views of each of some objects.

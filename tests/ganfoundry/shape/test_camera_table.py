@@ -52,6 +52,30 @@ def test_what_all_cameras_share_is_added_to_each() -> None:
     assert table.common.grad.tolist() == [0.0, 30.0, 0.0, 0.0, 0.0]
 
 
+def test_groups_of_codes_keep_the_mean_distance_and_shift_of_all() -> None:
+    table = CameraTable([0.0, 90.0, 0.0, 90.0, 180.0], 0, 4.0, 30.0, groups=[0, 0, 1, 1, 2])
+    with torch.no_grad():
+        table.common[2] = 0.5
+        table.codes[:] = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+    found = table.parameters_of(torch.arange(5)) / table.scale
+    for rows in (slice(0, 2), slice(2, 4), slice(4, 5)):
+        assert torch.allclose(found[rows, 2].mean(), torch.tensor(0.5), atol=1e-6)
+        assert torch.allclose(found[rows, 3:].mean(0), torch.zeros(2), atol=1e-6)
+    difference = table.codes[2] - table.codes[3]
+    assert torch.allclose(found[2, 1:] - found[3, 1:], difference[1:], atol=1e-5)  # within a group all are free
+    assert torch.allclose(found[:, 1], table.codes[:, 1])  # and so are elevations
+
+
+def test_one_group_is_as_none() -> None:
+    plain, grouped = (CameraTable([0.0, 90.0], 0, 4.0, 30.0, groups=groups) for groups in (None, [0, 0]))
+    with torch.no_grad():
+        for table in (plain, grouped):
+            table.codes[:, 2] = 0.3
+    rows = torch.arange(2)
+    assert torch.equal(plain.parameters_of(rows), grouped.parameters_of(rows))
+    assert plain.state_dict().keys() == grouped.state_dict().keys()
+
+
 def test_fixed_cameras_take_no_gradient() -> None:
     table = CameraTable([0.0], 0, 4.0, 30.0, fixed=True)
     assert not any(p.requires_grad for p in table.parameters())

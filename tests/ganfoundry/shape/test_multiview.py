@@ -78,3 +78,19 @@ def test_sets_of_other_lengths_are_named() -> None:
     check_same_set([("the views", 4), ("the masks", 4)])
     with pytest.raises(InputError, match="the views has 4 images, the labels 3"):
         check_same_set([("the views", 4), ("the masks", 4), ("the labels", 3)])
+
+
+def test_codes_that_share_objects_are_one_group() -> None:
+    rows = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 3), (2, 5)]  # (object, code); code 4 has no images
+    objects, codes = (np.array(column) for column in zip(*rows, strict=True))
+    data = MultiView(
+        images=np.zeros((6, 8, 8, 3), np.uint8),
+        masks=np.ones((6, 8, 8), bool),
+        objects=7 * objects,
+        codes=codes,
+        azimuths=(0.0, 30.0, 60.0, 90.0, 120.0, 150.0),
+    )
+    first, second, third, fourth, fifth, sixth = data.code_groups
+    assert first == second == third
+    assert fourth == sixth
+    assert len({first, fourth, fifth}) == 3
