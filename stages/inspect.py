@@ -38,6 +38,9 @@ def examine(folder: Path, record: Mapping[str, Any], display: Display) -> Inspec
     """
     kind = record.get("kind") or _guess(folder)
     files = record.get("files", {})
+    sharded = (folder / "shards").is_dir() or any(name.startswith("shards/") for name in files)
+    if kind != "export" and not sharded:
+        raise UserError(f"{folder} holds {title_of(kind)} ({kind}), which has no shards: it is no data set.")
     damage = _check(folder, kind, files, display)
     statistics, tables, gallery = _content(folder, kind, display, damaged=bool(damage))
     return Inspection(title_of(kind), [(entry.file, entry.what) for entry in damage], statistics, tables, gallery)

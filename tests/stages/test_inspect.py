@@ -243,6 +243,14 @@ def test_what_is_no_data_set(labelled, tmp_path, capsys, where):
     assert words[where] in capsys.readouterr().err
 
 
+def test_an_artifact_without_shards_is_no_data_set(tmp_path, capsys):
+    folder = tmp_path / "interpreter"
+    folder.mkdir()
+    (folder / "run.json").write_text('{"kind": "interpreter", "files": {}}')
+    assert command("inspect", folder, "--quiet") == 2
+    assert "a trained interpreter (interpreter), which has no shards: it is no data set" in capsys.readouterr().err
+
+
 def test_usage(capsys):
     assert command("inspect") == 2
     assert command("inspect", "a", "b") == 2
