@@ -117,7 +117,8 @@ def check(config: Config, sources: Sources, folder: Path, ctx: Context) -> "Impo
     importer = Importer(Pool(samples), schema, rules)
     if left_out:
         importer.result.add("photos-left-out", "", left_out)
-    images = read_annotations(config.annotations, None if config.format == "auto" else config.format, schema.parts)
+    format = None if config.format == "auto" else config.format
+    images = read_annotations(config.annotations, format, schema.parts, importer.unreadable)
     with ctx.progress("Reading annotations", len(importer.pool.samples)) as bar:
         result = importer.take_all(_counted(images, bar.advance))
     importer.check_latents(sources.gan.generator_sha256, lambda w: _pictures(generator, w, ctx))

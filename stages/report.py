@@ -1,4 +1,7 @@
-"""report: one HTML page that shows what a run made."""
+"""report: one HTML page that shows what a run made: views, the filter's verdict, labelled images, meshes.
+
+What the run has not made is left out.
+"""
 
 import json
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from pipeline.artifacts import (
     Writer,
 )
 from pipeline.config import param
+from pipeline.errors import UserError
 from pipeline.stage import Context, stage_command
 
 if TYPE_CHECKING:
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ganfoundry.report import Bar, Section
+
+
+COLUMNS = 12  # of overview.png
+LEAD = "What one image generator gave: multi-view images, labelled images, meshes, and how they were chosen."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +47,11 @@ class Config:
 def run(
     config: Config,
     gan: Gan,
-    views: ViewCodes,
-    view_set: ViewSet,
-    filtered: FilteredViews,
-    interpreter: Interpreter,
-    labelled_set: LabelledSet,
+    views: ViewCodes | None,
+    view_set: ViewSet | None,
+    filtered: FilteredViews | None,
+    interpreter: Interpreter | None,
+    labelled_set: LabelledSet | None,
     assets: Assets | None,
     out: Writer[Report],
     ctx: Context,
@@ -52,21 +60,32 @@ def run(
 
     The page is one file: pictures are embedded, no script runs, nothing is fetched.
     """
+    import numpy as np
+
+    from ganfoundry.pictures import grid, png_bytes
     from ganfoundry.report import render_page
 
-    inputs: list[Artifact] = [gan, views, view_set, filtered, interpreter, labelled_set]
-    sections = [
-        _views_section(config, views, view_set),
-        _filter_section(filtered),
-        *_labelled_sections(config, labelled_set),
-        *([_meshes_section(assets)] if assets else []),
-        _figures_section([*inputs, assets] if assets else inputs),
-    ]
-    lead = "Multi-view images, the filter's verdict on them, and labelled images, all made by one image generator."
-    page = render_page(config.title, lead, sections, f"generator sha256 {gan.generator_sha256}")
+    sections: list[Section] = []
+    tiles: list[NDArray[np.uint8]] = []
+    if views and view_set:
+        sections.append(_views_section(config, views, view_set))
+        tiles.append(_turntable(views, view_set))
+    if filtered:
+        sections.append(_filter_section(filtered))
+    if labelled_set:
+        sections += _labelled_sections(config, labelled_set)
+        tiles += _triples(labelled_set)
+    if assets:
+        sections.append(_meshes_section(assets))
+    if not sections:
+        raise UserError("the run holds no views, no labelled images and no meshes to report on: make some first")
+    inputs = (gan, views, view_set, filtered, interpreter, labelled_set, assets)
+    sections.append(_figures_section([artifact for artifact in inputs if artifact]))
+    page = render_page(config.title, LEAD, sections, f"generator sha256 {gan.generator_sha256}")
     path = out.path / "report.html"
     path.write_text(page, encoding="utf-8")
-    (out.path / "overview.png").write_bytes(_overview(views, view_set, labelled_set))
+    if tiles:
+        (out.path / "overview.png").write_bytes(png_bytes(grid(np.concatenate(tiles), COLUMNS, scale=2)))
     out.figure("page_kb", round(path.stat().st_size / 1024))
 
 
@@ -164,25 +183,32 @@ def _labelled_sections(config: Config, labelled_set: LabelledSet) -> "list[Secti
     ]
 
 
-def _overview(views: ViewCodes, view_set: ViewSet, labelled_set: LabelledSet) -> bytes:
-    """One picture of the run: three objects from up to twelve codes; twelve kept samples, their labels, uncertainty."""
+def _turntable(views: ViewCodes, view_set: ViewSet) -> "NDArray[np.uint8]":
+    """Three objects from twelve codes, a row each; where there are fewer, some are shown again."""
     import numpy as np
 
-    from ganfoundry.labels.labelset import kept_rows
-    from ganfoundry.pictures import grid, heatmap, overlay, png_bytes, spread
+    from ganfoundry.pictures import spread
     from ganfoundry.views import ViewCodeSet
 
     codes = ViewCodeSet.load(views.path)
-    columns = spread(np.arange(codes.views), 12)
+    columns = np.resize(spread(np.arange(codes.views), COLUMNS), COLUMNS)
     objects = np.resize(spread(np.unique(_field(view_set, "object")), 3), 3)
-    turntable = _rows(view_set, "image", (codes.views * objects[:, None] + columns).ravel())
+    turntable: NDArray[np.uint8] = _rows(view_set, "image", (codes.views * objects[:, None] + columns).ravel())
+    return turntable
+
+
+def _triples(labelled_set: LabelledSet) -> "list[NDArray[np.uint8]]":
+    """Twelve kept samples, their labels, their uncertainty, a row each; where there are fewer, some are shown again."""
+    import numpy as np
+
+    from ganfoundry.labels.labelset import kept_rows
+    from ganfoundry.pictures import heatmap, overlay, spread
+
     palette = np.array(json.loads((labelled_set.path / "labels.json").read_text("utf-8"))["palette"], np.uint8)
-    chosen = np.resize(spread(kept_rows(labelled_set.path), len(columns)), len(columns))  # few: shown again
+    chosen = np.resize(spread(kept_rows(labelled_set.path), COLUMNS), COLUMNS)
     images, labels = _rows(labelled_set, "image", chosen), _rows(labelled_set, "label", chosen)
     uncertainty = _rows(labelled_set, "uncertainty", chosen)
-    heat = heatmap(uncertainty, float(np.quantile(uncertainty, 0.995)))
-    tiles = np.concatenate([turntable, images, overlay(images, labels, palette), heat])
-    return png_bytes(grid(tiles, len(columns), scale=2))
+    return [images, overlay(images, labels, palette), heatmap(uncertainty, float(np.quantile(uncertainty, 0.995)))]
 
 
 def _class_bars(labelled_set: LabelledSet, kept: "NDArray[np.int64]", facts: dict[str, Any]) -> "list[Bar]":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.artifacts import Candidates, Gan, Interpreter, Labels, Writer
 from pipeline.config import param
+from pipeline.errors import UserError
 from pipeline.stage import Context, stage_command
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def run(
     from ganfoundry.labels.labelset import LabelSet
     from ganfoundry.labels.synthesis import single_thread
 
+    beyond = [number for number in config.exclude if number >= config.num_candidates]
+    if beyond:
+        raise UserError(f"--exclude {beyond[0]}: the candidates are numbered from 0 to {config.num_candidates - 1}")
     loaded = load_gan(gan.path)
     description = None if interpreter is None else interpreter_description(interpreter.path, loaded.sha256)
     reader = None if interpreter is None else StyleInterpreter.load(interpreter.path / "interpreter.safetensors")

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from ganfoundry.detect.torchvision_shim import import_torchvision
 from ganfoundry.errors import InputError
+from ganfoundry.records import record_of_json
 from ganfoundry.weights import card_of
 
 if TYPE_CHECKING:
@@ -85,10 +86,8 @@ class DetectorConfig:
             If the text is not such a description.
         """
         try:
-            table: dict[str, Any] = json.loads(text)
-            table = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-            return cls(**table)
-        except (ValueError, TypeError, AttributeError) as error:
+            return record_of_json(cls, text)
+        except ValueError as error:
             raise InputError("the detector's description cannot be read; train it again with train-detector") from error
 
 

@@ -194,7 +194,7 @@ def open_source(path: Path, key: str | None = None) -> Source:
     elif zipfile.is_zipfile(path):
         source = ZipSource(path)
     else:
-        raise InputError(f"{path} is no folder, no zip archive and no HDF5 file; training images are one of these")
+        raise InputError(f"{path} is no folder, no zip archive and no HDF5 file; images come in one of these")
     if not source.names:
         raise InputError(f"{path} holds no PNG, JPEG or WebP file; give what holds the training images")
     return source

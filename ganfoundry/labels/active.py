@@ -21,6 +21,7 @@ from ganfoundry.errors import InputError
 from ganfoundry.labels.feature_source import FeatureSource
 from ganfoundry.labels.interpreter import StyleInterpreter
 from ganfoundry.labels.synthesis import BATCH, images_and_features
+from ganfoundry.records import record_of_json
 from ganfoundry.worlds.annotator_choice import k_medoids
 
 FORMAT = "ganfoundry-candidates-1"
@@ -241,14 +242,10 @@ class Candidates:
         path = Path(path)
         path = path / "candidates.json" if path.is_dir() else path
         try:
-            table: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            if table.pop("format") != FORMAT:
-                raise ValueError("another format")
-            table = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
-            found = cls(**table)
+            found = record_of_json(cls, path.read_text("utf-8"), FORMAT)
             if not all(0 <= number < found.num_candidates for number in found.numbers):
                 raise ValueError("a number beyond the candidates")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"cannot read the candidates {path}: {error}; run select again") from None
         if generator_sha256 is not None and found.generator_sha256 != generator_sha256:
             raise InputError(

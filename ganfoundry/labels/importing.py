@@ -129,12 +129,12 @@ class Importer:
         self._rows: list[tuple[Sample, NDArray[np.uint8], NDArray[np.float32]]] = []
 
     def take_all(self, images: Iterable[AnnotatedImage]) -> Validation:
-        """Take annotations as they are read; one that cannot be read ends the list and is a finding."""
+        """Take annotations as they are read (`read_annotations` tells `unreadable` of those that cannot be)."""
         try:
             for image in images:
                 self.take(image)
         except InputError as error:
-            self.result.add("unreadable", "", str(error))
+            self.unreadable(error)
         origins = {self.pool.samples[row].origin for row in self._taken}
         for index, sample in enumerate(self.pool.samples):
             if index not in self._taken and sample.origin in origins:
@@ -146,6 +146,10 @@ class Importer:
         if not self._rows:
             self.result.add("nothing-imported", "", f"of {self.result.annotations} annotations none can be imported")
         return self.result
+
+    def unreadable(self, error: InputError) -> None:
+        """Note a file or picture that cannot be read."""
+        self.result.add("unreadable", "", str(error))
 
     def take(self, image: AnnotatedImage) -> None:
         """Pair, map, check and keep one annotation."""

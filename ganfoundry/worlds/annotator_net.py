@@ -3,13 +3,14 @@
 import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ganfoundry.errors import InputError
+from ganfoundry.records import record_of_json
 
 _FORMAT = "ganfoundry annotator 1"
 ELEVATION_SCALE = 45.0
@@ -55,12 +56,8 @@ class AnnotatorConfig:
             If the text is not such a description.
         """
         try:
-            table: dict[str, Any] = json.loads(text)
-            if table.pop("format") != _FORMAT:
-                raise ValueError("another format")
-            table = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-            return cls(**table)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return record_of_json(cls, text, _FORMAT)
+        except ValueError as error:
             raise InputError("the annotator's description cannot be read; train one with train-annotator") from error
 
     def to_json(self) -> str:

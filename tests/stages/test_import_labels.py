@@ -174,6 +174,19 @@ def test_a_refused_import_loses_nothing(capsys: pytest.CaptureFixture[str]) -> N
     assert "unfinished" in refused(capsys, "train-interpreter", "--labels", "outputs/default/import-labels")
 
 
+def test_every_torn_file_is_named_and_the_others_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = exported("--format", "labelme")
+    files = sorted(folder.rglob("sample-*.json"))[:2]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:40])
+    refused(capsys, "import-labels", "--annotations", str(folder), "--check-only")
+    assert [code for code, _ in findings("import-labels-check")].count("unreadable") == 2
+    page = Path("outputs/default/import-labels-check/validation.html").read_text()
+    assert all(file.name in page for file in files)
+    table = json.loads(Path("outputs/default/import-labels-check/validation.json").read_text())
+    assert table["annotations"] == 2, "the two whole ones were taken"
+
+
 def test_another_size_is_refused_or_resized(capsys: pytest.CaptureFixture[str]) -> None:
     folder = exported("--format", "npy")
     for file in (folder / "masks").iterdir():

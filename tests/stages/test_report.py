@@ -13,6 +13,7 @@ from PIL import Image
 from ganfoundry.data.shards import ShardFolder, ShardReader, write_shard
 from ganfoundry.pictures import png_bytes
 from pipeline.artifacts import Assets, FilteredViews, Gan, Interpreter, LabelledSet, ViewCodes, ViewSet, Writer
+from pipeline.errors import UserError
 from pipeline.stage import Context
 from stages.generate_views import Config as ViewsConfig
 from stages.generate_views import run as generate_views
@@ -148,3 +149,18 @@ def test_a_run_without_meshes_has_no_such_section(page: tuple[Path, str]):
 def test_overview_is_a_picture_of_six_rows(page: tuple[Path, str]):
     with Image.open(page[0] / "out" / "overview.png") as overview:
         assert overview.size == (12 * 66 - 2, 6 * 66 - 2)
+
+
+def test_a_run_with_labels_alone_has_a_report_too(tmp_path: Path) -> None:
+    gan, out = tiny_gan(tmp_path / "gan"), Writer(tmp_path / "out")
+    made = labelled_set(tmp_path / "labelled")
+    run(Config(num_examples=4), gan, None, None, None, None, made, None, out, Context())
+    text = (out.path / "report.html").read_text("utf-8")
+    assert re.findall(r"<h2>(.*?)</h2>", text) == ["Labelled images", "Classes", "Figures"]
+    with Image.open(out.path / "overview.png") as overview:
+        assert overview.height < 4 * 2 * 34, "three rows: images, labels, uncertainty"
+
+
+def test_nothing_to_report_on_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no views, no labelled images and no meshes"):
+        run(Config(), tiny_gan(tmp_path / "gan"), *[None] * 6, Writer(tmp_path / "out"), Context())

@@ -15,6 +15,7 @@ from ganfoundry.errors import InputError
 from ganfoundry.labels.active import Candidates as Chosen
 from ganfoundry.labels.labelset import LabelSet
 from pipeline.artifacts import Candidates, Gan, Interpreter, Labels, Writer
+from pipeline.errors import UserError
 from pipeline.stage import Context
 from stages.select import Config, run
 from tests.stages.labelhelp import shades_gan, shades_interpreter, shades_labels
@@ -85,6 +86,8 @@ def test_labelled_and_excluded_samples_are_not_chosen_again(tmp_path: Path, sour
 def test_bad_input_is_one_sentence(tmp_path: Path, sources: Sources) -> None:
     with pytest.raises(InputError, match="cannot choose 41 of 40 samples; raise --num-candidates"):
         select(tmp_path, *sources, num_samples=41)
+    with pytest.raises(UserError, match="numbered from 0 to 39"):
+        select(tmp_path, *sources, exclude=(3, 40))
     other = shades_gan(tmp_path / "other", seed=1)
     with pytest.raises(InputError, match="train one for this generator"):
         select(tmp_path, other, sources[1], None)

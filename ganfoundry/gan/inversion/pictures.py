@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
@@ -13,6 +15,8 @@ from PIL import UnidentifiedImageError
 from ganfoundry.errors import InputError
 from ganfoundry.gan.train_convert import parse_colour, square
 from ganfoundry.gan.train_sources import Source, is_image_name, limited, open_source
+
+WANTED = "give a picture (PNG, JPEG, WebP), a folder or zip archive of pictures, or an HDF5 file"
 
 
 @dataclass
@@ -59,7 +63,9 @@ def open_pictures(path: Path) -> Source:
     if path.is_file() and is_image_name(path.name):
         return FileSource(path)
     if not path.exists():
-        raise InputError(f"{path} does not exist; give a picture (PNG, JPEG, WebP) or a folder of pictures")
+        raise InputError(f"{path} does not exist; {WANTED}")
+    if path.is_file() and not (h5py.is_hdf5(path) or zipfile.is_zipfile(path)):
+        raise InputError(f"{path} is no picture; {WANTED}")
     return open_source(path)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ganfoundry.errors import InputError
 from ganfoundry.labels.formats import coco, index_png, label_studio, labelme, npy
-from ganfoundry.labels.formats.base import AnnotatedImage, Areas, files_below, read_json
+from ganfoundry.labels.formats.base import AnnotatedImage, Areas, OnBroken, json_files, refuse
 from ganfoundry.labels.schema import PartSchema
 
 __all__ = ["FORMATS", "AnnotatedImage", "Areas", "detect", "read_annotations", "write_annotations"]
@@ -43,18 +43,20 @@ def detect(path: Path) -> str:
         raise InputError(f"{path} does not exist; give the file or folder that the annotation tool wrote")
     if path.suffix.lower() == ".zip":
         raise InputError(f"{path} is an archive; unpack it and give its folder")
-    files = [path] if path.is_file() else list(files_below(path, (".json",)))
     found: dict[str, Path] = {}
-    for file in files if path.is_dir() or path.suffix.lower() == ".json" else ():
-        content = read_json(file)
-        for name, module in _JSON.items():
-            if module.is_mine(content):
-                found.setdefault(name, file)
+    broken: list[InputError] = []
+    if path.is_dir() or path.suffix.lower() == ".json":
+        for file, content in json_files(path, lambda _: True, broken.append):
+            for name, module in _JSON.items():
+                if module.is_mine(content):
+                    found.setdefault(name, file)
     if len(found) > 1:
         listed = ", ".join(f"{name} ({file.name})" for name, file in found.items())
         raise InputError(f"{path} holds several formats: {listed}; choose one with --format")
     if found:
         return next(iter(found))
+    if broken:
+        raise broken[0]
     for name, maps in _MAPS.items():
         if maps.is_mine(path):
             return name
@@ -65,7 +67,10 @@ def detect(path: Path) -> str:
 
 
 def read_annotations(
-    path: str | Path, format: str | None = None, classes: Sequence[str] | None = None
+    path: str | Path,
+    format: str | None = None,
+    classes: Sequence[str] | None = None,
+    on_broken: OnBroken = refuse,
 ) -> Iterator[AnnotatedImage]:
     """Read a file or folder, one picture after another.
 
@@ -75,11 +80,14 @@ def read_annotations(
     format : one of `FORMATS`; detected without it
     classes : sequence of str, optional
         Names of the ids of index maps that come without a file of names.
+    on_broken : callable
+        Takes the InputError of each file or picture that cannot be read, one sentence that names it. Without it the
+        first is raised; if it returns, the others are read all the same.
 
     Raises
     ------
     InputError
-        One sentence that names the file and what is wrong in it.
+        If nothing can be read at all.
     """
     path = Path(path)
     if format is not None and format not in FORMATS:
@@ -89,7 +97,7 @@ def read_annotations(
     kind = format or detect(path)
     kind = "coco" if kind == "cvat" else kind
     images: Iterator[AnnotatedImage]
-    images = _MAPS[kind].read(path, classes) if kind in _MAPS else _JSON[kind].read(path)
+    images = _MAPS[kind].read(path, classes, on_broken) if kind in _MAPS else _JSON[kind].read(path, on_broken)
     return images
 
 

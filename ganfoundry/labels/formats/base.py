@@ -7,10 +7,10 @@ only its last component is ever used.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
@@ -20,6 +20,9 @@ from ganfoundry.errors import InputError
 
 Areas: TypeAlias = Literal["polygons", "masks"]
 Keypoints: TypeAlias = Mapping[str, tuple[float, float, float]]
+OnBroken: TypeAlias = Callable[[InputError], None]
+"""Told of each file or picture that cannot be read; if it returns, reading goes on with the next."""
+Item = TypeVar("Item")
 
 BACKGROUND = "background"
 BACKGROUND_NAMES = frozenset({"background", "_background_", "__background__"})
@@ -114,6 +117,25 @@ class Canvas:
         )  # fmt: skip
 
 
+def refuse(error: InputError) -> NoReturn:
+    """Stop at the first thing that cannot be read: what readers do unless they are told otherwise."""
+    raise error
+
+
+def read_each(
+    items: Iterable[Item], read: Callable[[Item], AnnotatedImage | None], on_broken: OnBroken
+) -> Iterator[AnnotatedImage]:
+    """What a reader of one item finds in each; None is passed over, and errors are told to `on_broken`."""
+    for item in items:
+        try:
+            image = read(item)
+        except InputError as error:
+            on_broken(error)
+            continue
+        if image is not None:
+            yield image
+
+
 def checked_size(height: object, width: object, where: str) -> tuple[int, int]:
     """Height and width as whole numbers from 1 on, together not more than `MAX_PIXELS`.
 
@@ -204,16 +226,16 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not whole JSON ({str(error)[:80]}); export it again") from None
 
 
-def json_files(path: Path, is_mine: Callable[[object], bool]) -> Iterator[tuple[Path, Any]]:
-    """Path and content of a JSON file, or of all below a folder, that are of a format.
-
-    Raises
-    ------
-    InputError
-        If one cannot be read.
-    """
+def json_files(
+    path: Path, is_mine: Callable[[object], bool], on_broken: OnBroken = refuse
+) -> Iterator[tuple[Path, Any]]:
+    """Path and content of a JSON file, or of all below a folder, that are of a format."""
     for file in [path] if path.is_file() else files_below(path, (".json",)):
-        content = read_json(file)
+        try:
+            content = read_json(file)
+        except InputError as error:
+            on_broken(error)
+            continue
         if is_mine(content):
             yield file, content
 

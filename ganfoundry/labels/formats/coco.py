@@ -27,6 +27,7 @@ from ganfoundry.labels.formats.base import (
     Areas,
     Canvas,
     Keypoints,
+    OnBroken,
     Pictures,
     base_name,
     checked_size,
@@ -35,6 +36,8 @@ from ganfoundry.labels.formats.base import (
     mapping,
     number,
     ordered_regions,
+    read_each,
+    refuse,
     text,
     write_json,
 )
@@ -49,21 +52,19 @@ def is_mine(content: object) -> bool:
     return isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys()
 
 
-def read(path: Path) -> Iterator[AnnotatedImage]:
-    """Read a COCO file, or all below a folder as one.
-
-    Raises
-    ------
-    InputError
-        One sentence that names the file and the annotation.
-    """
+def read(path: Path, on_broken: OnBroken = refuse) -> Iterator[AnnotatedImage]:
+    """Read a COCO file, or all below a folder as one; an error names the file and the annotation."""
     pictures = Pictures(path if path.is_dir() else path.parent)
     entries: dict[str, list[_Entry]] = {}
-    for file, content in json_files(path, is_mine):
-        for entry in _entries(file, content):
+    for file, content in json_files(path, is_mine, on_broken):
+        try:
+            found = list(_entries(file, content))
+        except InputError as error:
+            on_broken(error)
+            continue
+        for entry in found:
             entries.setdefault(entry.name, []).append(entry)
-    for name, parts in entries.items():
-        yield _read_one(name, parts, pictures)
+    yield from read_each(entries.items(), lambda item: _read_one(*item, pictures), on_broken)
 
 
 class _Entry:

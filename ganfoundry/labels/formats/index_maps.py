@@ -21,10 +21,12 @@ from ganfoundry.labels.formats.base import (
     AnnotatedImage,
     Canvas,
     Keypoints,
+    OnBroken,
     Pictures,
     files_below,
     listing,
     mapping,
+    read_each,
     read_json,
     write_json,
 )
@@ -53,7 +55,7 @@ def _directly_in(folder: Path, ending: str) -> list[Path]:
 
 
 def read_maps(
-    path: Path, ending: str, load: Callable[[Path], IdMap], classes: Sequence[str] | None
+    path: Path, ending: str, load: Callable[[Path], IdMap], classes: Sequence[str] | None, on_broken: OnBroken
 ) -> Iterator[AnnotatedImage]:
     """Read the maps of a folder, or one.
 
@@ -64,18 +66,20 @@ def read_maps(
     load : function
         Path to whole numbers (H, W).
     classes : names by id that hold where no file tells them
+    on_broken : told of maps that cannot be read
 
     Raises
     ------
     InputError
-        One sentence that names the file.
+        If the files of names or keypoints beside the maps cannot be read.
     """
     root = path if path.is_dir() else path.parent
     names = _class_names(root) or list(classes or [])
     points = _read_keypoints(root / KEYPOINT_FILE)
     files = maps_of(path, ending)
     pictures = Pictures(root, files)
-    for file in files:
+
+    def read_one(file: Path) -> AnnotatedImage:
         ids = load(file)
         height, width = ids.shape
         canvas = Canvas(height, width, str(file))
@@ -91,7 +95,9 @@ def read_maps(
             canvas.paint(name, ids == index)
         for name, (x, y, visibility) in points.get(file.stem, {}).items():
             canvas.point(name, x, y, visibility)
-        yield canvas.finish(file.name, pictures.find(file.name))
+        return canvas.finish(file.name, pictures.find(file.name))
+
+    yield from read_each(files, read_one, on_broken)
 
 
 def _class_names(root: Path) -> list[str]:

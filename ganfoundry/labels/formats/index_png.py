@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ganfoundry.errors import InputError
-from ganfoundry.labels.formats.base import AnnotatedImage, checked_size
+from ganfoundry.labels.formats.base import AnnotatedImage, OnBroken, checked_size, refuse
 from ganfoundry.labels.formats.index_maps import IdMap, maps_of, read_maps, write_maps
 
 MODES = ("P", "L", "1", "I;16")
@@ -27,15 +27,9 @@ def is_mine(path: Path) -> bool:
         return files[0].parent != path  # damaged, but where masks are: reading it names it
 
 
-def read(path: Path, classes: Sequence[str] | None = None) -> Iterator[AnnotatedImage]:
-    """Read index PNGs; `classes` name the ids where no file does.
-
-    Raises
-    ------
-    InputError
-        One sentence that names the file.
-    """
-    return read_maps(path, ".png", _load, classes)
+def read(path: Path, classes: Sequence[str] | None = None, on_broken: OnBroken = refuse) -> Iterator[AnnotatedImage]:
+    """Read index PNGs; `classes` name the ids where no file does; an error names the file."""
+    return read_maps(path, ".png", _load, classes, on_broken)
 
 
 def _load(file: Path) -> IdMap:

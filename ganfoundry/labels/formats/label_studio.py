@@ -25,6 +25,7 @@ from ganfoundry.labels.formats.base import (
     AnnotatedImage,
     Areas,
     Canvas,
+    OnBroken,
     Pictures,
     base_name,
     json_files,
@@ -32,6 +33,8 @@ from ganfoundry.labels.formats.base import (
     mapping,
     number,
     ordered_regions,
+    read_each,
+    refuse,
     write_json,
 )
 from ganfoundry.labels.formats.polygons import as_points, fill, trace
@@ -49,20 +52,15 @@ def is_mine(content: object) -> bool:
     )
 
 
-def read(path: Path) -> Iterator[AnnotatedImage]:
-    """Read an export, or all below a folder.
-
-    Raises
-    ------
-    InputError
-        One sentence that names the file, the task and the region.
-    """
+def read(path: Path, on_broken: OnBroken = refuse) -> Iterator[AnnotatedImage]:
+    """Read an export, or all below a folder; an error names the file, the task and the region."""
     pictures = Pictures(path if path.is_dir() else path.parent)
-    for file, content in json_files(path, is_mine):
-        for index, task in enumerate(content if isinstance(content, list) else [content], 1):
-            image = _read_task(task, f"{file}, task {task.get('id', index)!r}", pictures)
-            if image is not None:
-                yield image
+    tasks = (
+        (task, f"{file}, task {task.get('id', index)!r}")
+        for file, content in json_files(path, is_mine, on_broken)
+        for index, task in enumerate(content if isinstance(content, list) else [content], 1)
+    )
+    yield from read_each(tasks, lambda found: _read_task(*found, pictures), on_broken)
 
 
 def _read_task(task: Mapping[str, Any], where: str, pictures: Pictures) -> AnnotatedImage | None:

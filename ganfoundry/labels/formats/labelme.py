@@ -25,6 +25,7 @@ from ganfoundry.labels.formats.base import (
     AnnotatedImage,
     Areas,
     Canvas,
+    OnBroken,
     Pictures,
     base_name,
     checked_size,
@@ -32,6 +33,8 @@ from ganfoundry.labels.formats.base import (
     listing,
     mapping,
     ordered_regions,
+    read_each,
+    refuse,
     write_json,
 )
 from ganfoundry.labels.formats.polygons import as_points, fill, trace
@@ -44,17 +47,11 @@ def is_mine(content: object) -> bool:
     return isinstance(content, dict) and "shapes" in content and "imagePath" in content
 
 
-def read(path: Path) -> Iterator[AnnotatedImage]:
-    """Read a labelme file, or all that lie below a folder.
-
-    Raises
-    ------
-    InputError
-        One sentence that names the file and the shape.
-    """
+def read(path: Path, on_broken: OnBroken = refuse) -> Iterator[AnnotatedImage]:
+    """Read a labelme file, or all that lie below a folder; an error names the file and the shape."""
     pictures = Pictures(path if path.is_dir() else path.parent)
-    for file, content in json_files(path, is_mine):
-        yield _read_one(file, content, pictures)
+    files = json_files(path, is_mine, on_broken)
+    yield from read_each(files, lambda found: _read_one(*found, pictures), on_broken)
 
 
 def _read_one(file: Path, content: dict[str, Any], pictures: Pictures) -> AnnotatedImage:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfoundry.errors import InputError
-from ganfoundry.labels.formats.base import AnnotatedImage, checked_size
+from ganfoundry.labels.formats.base import AnnotatedImage, OnBroken, checked_size, refuse
 from ganfoundry.labels.formats.index_maps import IdMap, maps_of, read_maps, write_maps
 
 
@@ -17,15 +17,9 @@ def is_mine(path: Path) -> bool:
     return bool(files) and files[0].suffix.lower() == ".npy"
 
 
-def read(path: Path, classes: Sequence[str] | None = None) -> Iterator[AnnotatedImage]:
-    """Read NPY files; `classes` name the ids where no file does.
-
-    Raises
-    ------
-    InputError
-        One sentence that names the file.
-    """
-    return read_maps(path, ".npy", _load, classes)
+def read(path: Path, classes: Sequence[str] | None = None, on_broken: OnBroken = refuse) -> Iterator[AnnotatedImage]:
+    """Read NPY files; `classes` name the ids where no file does; an error names the file."""
+    return read_maps(path, ".npy", _load, classes, on_broken)
 
 
 def _load(file: Path) -> IdMap:

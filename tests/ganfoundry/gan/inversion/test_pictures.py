@@ -56,6 +56,7 @@ def test_damaged_pictures_are_left_out_or_refused(tmp_path: Path) -> None:
 
 def test_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for path in (tmp_path / "absent", tmp_path / "absent.png", tmp_path / "empty"):
+    (tmp_path / "notes.md").write_text("no picture")
+    for path in (tmp_path / "absent", tmp_path / "absent.png", tmp_path / "empty", tmp_path / "notes.md"):
         with pytest.raises(InputError, match=path.name):
             open_pictures(path)

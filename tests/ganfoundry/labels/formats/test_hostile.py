@@ -136,6 +136,33 @@ def test_a_torn_file_is_refused(tmp_path: Path, format: str, keep: float) -> Non
         list(read_annotations(tmp_path, format))
 
 
+@pytest.mark.parametrize("format", ["labelme", "png", "npy"])
+def test_the_others_are_read_where_someone_notes_what_is_torn(tmp_path: Path, format: str) -> None:
+    label = np.arange(35).reshape(5, 7) % 5
+    write_annotations(tmp_path, format, [of_label(f"{name}.png", label) for name in "abc"], SCHEMA)
+    torn = next(tmp_path.rglob({"labelme": "b.json"}.get(format, f"b.{format}")))
+    torn.write_bytes(torn.read_bytes()[:30])
+    noted: list[InputError] = []
+    assert [Path(image.name).stem for image in read_annotations(tmp_path, None, None, noted.append)] == ["a", "c"]
+    assert [torn.name in str(error) for error in noted] == [True]
+
+
+@pytest.mark.parametrize("format", ["coco", "label-studio"])
+def test_what_one_file_says_wrongly_of_one_picture_leaves_the_others(tmp_path: Path, format: str) -> None:
+    label = np.arange(35).reshape(5, 7) % 5
+    write_annotations(tmp_path, format, [of_label(f"{name}.png", label) for name in "abc"], SCHEMA)
+    (file,) = tmp_path.glob({"coco": "*.json", "label-studio": "tasks.json"}[format])
+    table = json.loads(file.read_text())
+    if format == "coco":
+        next(row for row in table["annotations"] if row["image_id"] == table["images"][1]["id"])["category_id"] = 99
+    else:
+        table[1]["predictions"][0]["result"][0]["original_width"] = 3
+    file.write_text(json.dumps(table))
+    noted: list[InputError] = []
+    assert [Path(image.name).stem for image in read_annotations(file, None, None, noted.append)] == ["a", "c"]
+    assert [file.name in str(error) for error in noted] == [True]
+
+
 @pytest.mark.parametrize(
     "content", ["[" * 100_000, "{}", "null", "[]", "\x00", '{"shapes": 1, "imagePath": 1}', "1e999"]
 )
