@@ -179,7 +179,8 @@ class Assistant:
         from ganfoundry.labels.synthesis import images_and_features
 
         with self._lock:
-            synthesis = self._loaded().synthesis
+            networks = self._loaded()
+        synthesis, known = networks.synthesis, networks.interpreter
         rows = [self._store.names.index(sample.name) for sample in used]
         w = torch.from_numpy(self._store.latents[rows])
         _, features = images_and_features(synthesis, w, list(synthesis.feature_dims))
@@ -198,6 +199,9 @@ class Assistant:
             keypoints=points if (points[..., 2] > 0).any() else None,
             training=Settings(steps=STEPS),
             advance=advance,
+            direction=None
+            if known is None
+            else known.direction,  # labels do not change it
         )
 
     def _interpreted(self, interpreter: "StyleInterpreter", level: str, sample: Sample) -> Proposal:

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from ganfoundry.errors import InputError
 from ganfoundry.gan.checkpoints import load_gan
+from ganfoundry.labels.direction import DirectionHead, coarse_layers, make_network
 from ganfoundry.labels.labelset import LabelSet
 from pages import assistant as module
 from pages.assistant import Assistant, Networks
@@ -104,6 +108,27 @@ def test_a_coarse_interpreter_proposes_fine_parts(truth):
     # the interpreter says 0 to 3; read as classes of the level "two", 0 to 2 have fine parts that are near
     mask = other.propose("interpreter", "sample-0").mask
     assert set(np.unique(coarse[mask])) <= {0, 1, 2}
+
+
+def test_the_preview_knows_the_directions_that_the_runs_interpreter_learnt(truth):
+    folder, _, networks = truth
+    store = LabelStore(folder)
+    layers = coarse_layers(networks.synthesis.feature_dims)
+    channels = sum(count for _, count in layers)
+    head = DirectionHead(layers, make_network(channels), torch.zeros(channels), torch.ones(channels))
+    plain = Assistant(store, lambda: networks)
+    plain.train()
+    trained(plain)
+    assert plain._trained_interpreter().direction is None
+    known = plain._trained_interpreter()
+    known.direction = head
+    assistant = Assistant(store, lambda: replace(networks, interpreter=known), ("interpreter",))
+    assistant.train()
+    trained(assistant)
+    assert assistant._trained_interpreter().direction is head
+    assert assistant.propose("trained", "sample-0").mask.shape == (SIDE, SIDE)
+    again = Assistant(store, lambda: networks)._trained_interpreter().direction
+    assert again is not None, "it is kept in the preview's file"
 
 
 def test_no_annotator_for_this_class(truth):
