@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks import _inverse_data as data
 from benchmarks._inverse_data import SIZE, Shots
 from benchmarks._inverse_rows import Settings
-from benchmarks._inverse_score import similarity_of
+from benchmarks._inverse_score import read_pictures, similarity_of
 from ganfoundry.pictures import colourise, grid
 from ganfoundry.render.camera import Camera
 from ganfoundry.render.cameras import Cameras
@@ -37,7 +37,7 @@ def sheet(model: InverseModel, settings: Settings, *, count: int = 10) -> NDArra
     rows = np.linspace(0, len(unseen.solids) - 1, min(count, len(unseen.solids))).astype(int)
     tiles = []
     for row in rows:
-        reading = model.read(unseen.shown.image[row : row + 1])
+        reading = read_pictures(model, unseen.shown.image[row : row + 1])
         vertices = similarity(reading.shape.vertices[0].numpy())
         car, faces = data.car_of(data.TEST_SEED, int(row)), Mesh.of_level(model.network.config.level).faces.numpy()
         tiles.append(unseen.shown.image[row])

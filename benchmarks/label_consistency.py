@@ -91,7 +91,7 @@ def generated(model: InverseModel, data: MultiView, objects: int, views: int, se
         cameras = cameras_from(model, camera_parameters(model, data.codes[rows]))
         chosen = int(sample_rng(seed, EVALUATION, int(number)).integers(len(rows)))
         one = slice(chosen, chosen + 1)
-        found = object_models(model.read(data.images[rows[one]], cameras[one]))[0]
+        found = object_models(model.read(data.images[rows[one]], cameras[one], data.masks[rows[one]]))[0]
         drawn = label_views(model, found, cameras)
         flat = data.parts[rows]
         depth = torch.from_numpy(drawn.depth)
@@ -132,7 +132,7 @@ def _read_at_true_azimuths(
     parameters = own.double().numpy().repeat(len(samples), 0)
     parameters[:, 0] = [s.camera.azimuth for s in samples]
     cameras = cameras_from(model, parameters)
-    reading = model.read(samples[0].image[None], cameras[:1])
+    reading = model.read(samples[0].image[None], cameras[:1], (samples[0].parts > 0)[None])
     drawn = label_views(model, object_models(reading)[0], cameras)
     return cameras, drawn.label, torch.from_numpy(drawn.depth)
 

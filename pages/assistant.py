@@ -199,9 +199,7 @@ class Assistant:
             keypoints=points if (points[..., 2] > 0).any() else None,
             training=Settings(steps=STEPS),
             advance=advance,
-            direction=None
-            if known is None
-            else known.direction,  # labels do not change it
+            direction=None if known is None else known.direction,  # labels do not change it
         )
 
     def _interpreted(self, interpreter: "StyleInterpreter", level: str, sample: Sample) -> Proposal:

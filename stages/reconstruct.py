@@ -6,8 +6,9 @@ gallery.html shows each picture and its mesh from eight sides, and lets one turn
 @google/model-viewer is installed; gallery.png shows the first twelve. assets.json tells what became of each picture
 (docs/formats.md).
 
-A picture of something else than the network has learnt gives a mesh all the same, only a wrong one: a detector looks
-at every picture, and what it doubts is named. New meshes take the place of earlier ones when all are whole.
+A detector tells the object from its background, whose colours must not get onto the mesh. A picture of something else
+than the network has learnt gives a mesh all the same, only a wrong one: what the detector doubts is named. New meshes
+take the place of earlier ones when all are whole.
 """
 
 import json
@@ -53,7 +54,10 @@ class Config:
     background: str = param("white", "Colour behind transparent pictures: a name or #rrggbb.")
     length: float = param(4.42, "Metres from front to back of the network's typical shape.", min=0.001)
     obj: bool = param(True, "Write NAME.obj with its texture too.")
-    check: bool = param(True, "Warn of pictures in which the detector of the network's world finds something else.")
+    check: bool = param(
+        True,
+        "Find the object with the detector of its world: no colours of the background, warnings of other things.",
+    )
     viewer: str = param(
         "auto", "Folder where @google/model-viewer is installed; auto: node_modules, NODE_PATH; none: no."
     )
@@ -111,7 +115,7 @@ def _batch(work: Work, rows: slice, files: Mapping[str, list[str]]) -> None:
     from ganfoundry.shape.assets import assets_of, turntable, write_obj
     from ganfoundry.shape.gallery import Shown
     from ganfoundry.shape.glb import write_glb
-    from ganfoundry.shape.plausibility import doubts
+    from ganfoundry.shape.plausibility import doubts, look_for_objects, outlines
 
     record, folder = work.staging.parts / f"{rows.start}.json", work.staging.folder
     if record.exists() and rows.start >= SHOWN:
@@ -119,14 +123,15 @@ def _batch(work: Work, rows: slice, files: Mapping[str, list[str]]) -> None:
         return
     names, images = work.names[rows], work.images[rows]
     began = time.perf_counter()
-    reading = work.model.read(images)
+    found = look_for_objects(images, work.detector) if work.detector else None
+    reading = work.model.read(images, masks=outlines(found) if found else None)
     assets = assets_of(work.model, reading, work.config.length)
     for name, asset in zip(names, assets, strict=True):
         write_glb(folder / f"{name}.glb", asset)
         if work.config.obj:
             write_obj(folder / f"{name}.obj", asset)
     work.seconds, work.timed = work.seconds + time.perf_counter() - began, work.timed + len(names)
-    against = doubts(work.model, reading, images, work.detector) if work.detector else [""] * len(names)
+    against = doubts(work.model, reading, found) if found else [""] * len(names)
     azimuths, elevations = reading.guess.azimuth.tolist(), reading.guess.elevation.tolist()
     made = [
         {
@@ -303,7 +308,7 @@ command = stage_command(
     "reconstruct",
     Config,
     run,
-    version=2,
+    version=3,
     example="python cli.py reconstruct photos/*.jpg -o meshes",
     depends=depends,
     keeps_earlier=True,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ganfoundry.shape.inverse_model import InverseModel
     from ganfoundry.shape.labelled_objects import ObjectFactory, Recipe
 
-VERSION = 1
+VERSION = 2
 SHEET_OBJECTS = 4
 SHEET_VIEWS = 4  # of each object, evenly spread over its rows
 JUDGED_OBJECTS = 20  # for the figure label_consistency

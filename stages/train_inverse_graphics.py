@@ -305,7 +305,7 @@ command = stage_command(
     "train-inverse-graphics",
     Config,
     run,
-    version=2,
+    version=3,
     depends=shipped_annotators,
     example="python cli.py train-inverse-graphics --run demo --processes 2",
 )

@@ -146,7 +146,14 @@ class Mesh(NamedTuple):
         return cls(*(torch.from_numpy(getattr(template, name)) for name in cls._fields))
 
 
-def read(network: InverseGraphicsNetwork, images: Tensor, cameras: Cameras | None, *, bf16: bool = False) -> Reading:
+def read(
+    network: InverseGraphicsNetwork,
+    images: Tensor,
+    cameras: Cameras | None,
+    masks: Tensor | None = None,
+    *,
+    bf16: bool = False,
+) -> Reading:
     """Shapes, surfaces and cameras of images.
 
     Parameters
@@ -155,6 +162,8 @@ def read(network: InverseGraphicsNetwork, images: Tensor, cameras: Cameras | Non
     images : Tensor, (N, 3, S, S) in [-1, 1]
     cameras : Cameras or None
         From which the images see the objects; None: what the camera head guesses.
+    masks : Tensor, (N, S, S) 0..1, optional
+        Where the images show the objects: colours are taken from there alone.
     bf16 : bool
         Convolutions in bfloat16.
     """
@@ -165,7 +174,7 @@ def read(network: InverseGraphicsNetwork, images: Tensor, cameras: Cameras | Non
         guess, shape = network.camera(code), network.shape(code)
     cameras = guessed_cameras(network, guess) if cameras is None else cameras
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        return Reading(shape, network.surface(images, shape, cameras), guess)
+        return Reading(shape, network.surface(images, shape, cameras, masks), guess)
 
 
 def guessed_cameras(network: InverseGraphicsNetwork, guess: CameraGuess) -> Cameras:
@@ -223,7 +232,7 @@ class Objective:
     ) -> dict[str, Tensor]:
         """Unweighted losses of a batch by name, means over its pictures; see `total`."""
         cameras = table(batch.codes, batch.rows)
-        reading = read(network, batch.images, detached(cameras), bf16=bf16)
+        reading = read(network, batch.images, detached(cameras), batch.masks, bf16=bf16)
         own = step >= self.config.input_from
         sources, targets = cross_pairs(len(batch.images), batch.views, self.config.cross, own)
         result = self._pictures(network, batch, reading, _rows(cameras, targets), sources, targets, step, bf16)
@@ -308,7 +317,7 @@ class Objective:
     def doubt(self, network: InverseGraphicsNetwork, table: CameraTable, batch: Batch) -> tuple[Tensor, Tensor]:
         """Losses (N,) of each image, drawn from another view of its object, under its camera and the one behind it."""
         cameras = table(batch.codes, batch.rows)
-        reading = read(network, batch.images, cameras)
+        reading = read(network, batch.images, cameras, batch.masks)
         sources, targets = cross_pairs(len(batch.images), batch.views, "pairs", own=batch.views == 1)
         size, values = batch.images.shape[-1], []
         for turn in (0.0, 180.0):

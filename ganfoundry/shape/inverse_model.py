@@ -52,8 +52,19 @@ class InverseModel:
     description: dict[str, Any]
 
     @torch.inference_mode()
-    def read(self, images: NDArray[np.uint8], cameras: Cameras | None = None) -> Reading:
+    def read(
+        self, images: NDArray[np.uint8], cameras: Cameras | None = None, masks: NDArray[np.bool_] | None = None
+    ) -> Reading:
         """Shapes, surfaces and cameras of images (N, size, size, 3).
+
+        Parameters
+        ----------
+        images : ndarray, uint8
+        cameras : Cameras, optional
+            From which the images see the objects; without them what the network guesses.
+        masks : ndarray, bool (N, size, size), optional
+            Where the images show the objects, so that no colour is taken from the background. An empty one says
+            nothing.
 
         Raises
         ------
@@ -62,7 +73,8 @@ class InverseModel:
         """
         if images.shape[1:] != (self.size, self.size, 3):
             raise InputError(f"the network reads images ({self.size}, {self.size}, 3), not {images.shape[1:]}")
-        return read(self.network, network_images(images), cameras)
+        known = None if masks is None else torch.from_numpy(masks | ~masks.any((1, 2), keepdims=True))
+        return read(self.network, network_images(images), cameras, known)
 
     @torch.inference_mode()
     def draw(self, reading: Reading, cameras: Cameras, size: int | None = None) -> Tensor:

@@ -95,11 +95,12 @@ class ObjectFactory:
         low = bins.first - bins.width / 2
         around = low, low + bins.width * bins.count
         at_random = labelled_3d.random_parameters(self.model, rng, recipe.random_views, around)
-        reading = self.model.read(pictures[:1], labelled_3d.cameras_from(self.model, at_codes[:1]))
+        masks = self._masks(pictures)
+        reading = self.model.read(pictures[:1], labelled_3d.cameras_from(self.model, at_codes[:1]), masks[:1])
         found = labelled_3d.object_models(reading)[0]
         parameters = np.concatenate([at_codes, at_random])
         labels = labelled_3d.label_views(self.model, found, labelled_3d.cameras_from(self.model, parameters))
-        iou = labelled_3d.outline_iou(labels.label[: len(chosen)] > 0, self._masks(pictures))
+        iou = labelled_3d.outline_iou(labels.label[: len(chosen)] > 0, masks)
         identity = {"seed": np.uint64(seed), "w_content": w_content[0].numpy().astype(np.float32)}
         rows = self._rows(labels, parameters, chosen, pictures, iou, drawn=recipe.drawn)
         same = {"object": np.int32(number), **identity, **self._keypoints(found)}

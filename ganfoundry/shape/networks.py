@@ -228,7 +228,7 @@ class InverseGraphicsNetwork(nn.Module):
         sampled = F.grid_sample(wide, grid.expand(len(halfway), 1, -1, 2), align_corners=False, padding_mode="border")
         return sampled[:, :, 0].transpose(1, 2)
 
-    def surface(self, image: Tensor, shape: Shape, cameras: Cameras) -> Surface:
+    def surface(self, image: Tensor, shape: Shape, cameras: Cameras, masks: Tensor | None = None) -> Surface:
         """Paint meshes: where the image shows them with its colours, elsewhere with imagined ones.
 
         Parameters
@@ -237,10 +237,12 @@ class InverseGraphicsNetwork(nn.Module):
         shape : Shape
         cameras : Cameras
             From which the image sees the meshes.
+        masks : Tensor, (N, S, S) 0..1, optional
+            Where the image shows the object; see `ganfoundry.shape.uv.unproject`.
         """
         with torch.no_grad():
             depth = render(shape.vertices, self.topology, cameras, image.shape[-1], silhouette="soft").depth
-            colours, seen = unproject(image, shape.vertices, self.faces, cameras, depth, self.texels)
+            colours, seen = unproject(image, shape.vertices, self.faces, cameras, depth, self.texels, masks)
             known, sure = colours, seen
             if self.config.symmetric_texture:  # the other side, where it is seen better
                 other, other_seen = mirrored_texture(colours), mirrored_texture(seen)

@@ -1,6 +1,8 @@
-"""Whether a picture shows what an inverse-graphics network has learnt: its mesh against what a detector finds."""
+"""Where a picture shows what an inverse-graphics network has learnt, and whether: a detector's word, and the mesh's."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 
 from ganfoundry import weights
 from ganfoundry.detect.backends import Detector
-from ganfoundry.detect.filtering import FilterRule, decide
+from ganfoundry.detect.filtering import Decision, FilterRule, decide
 from ganfoundry.shape.inverse_graphics import Reading, guessed_cameras
 from ganfoundry.shape.inverse_model import InverseModel
 
@@ -27,8 +29,18 @@ def detector_of(model: InverseModel) -> str:
     return ""
 
 
+def look_for_objects(images: NDArray[np.uint8], detector: Detector) -> list[Decision]:
+    """What a detector of the model's class sees in images (N, S, S, 3)."""
+    return [decide(instances, FilterRule(min_area=0.0)) for instances in detector.detect(images)]
+
+
+def outlines(found: Sequence[Decision]) -> NDArray[np.bool_]:
+    """Masks (N, S, S) of the objects, empty where none was found; what `InverseModel.read` takes."""
+    return np.stack([decision.mask for decision in found])
+
+
 @torch.inference_mode()
-def doubts(model: InverseModel, reading: Reading, images: NDArray[np.uint8], detector: Detector) -> list[str]:
+def doubts(model: InverseModel, reading: Reading, found: Sequence[Decision]) -> list[str]:
     """What speaks against each picture, as a part of a sentence; empty where nothing does.
 
     Parameters
@@ -36,16 +48,14 @@ def doubts(model: InverseModel, reading: Reading, images: NDArray[np.uint8], det
     model : InverseModel
     reading : Reading
         Of the images, by this model.
-    images : ndarray, uint8 (N, S, S, 3)
-    detector : Detector
-        Of objects of the model's class.
+    found : sequence of Decision
+        See `look_for_objects`.
 
     Returns
     -------
     list of str, N
     """
     drawn = model.draw(reading, guessed_cameras(model.network, reading.guess))[:, 3].numpy() > 0.5
-    found = [decide(instances, FilterRule(min_area=0.0)) for instances in detector.detect(images)]
     result = []
     for mask, decision in zip(drawn, found, strict=True):
         union = int((mask | decision.mask).sum())

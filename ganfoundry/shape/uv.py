@@ -116,7 +116,13 @@ def spread_colours(colours: Tensor, known: Tensor) -> Tensor:
 
 
 def unproject(
-    image: Tensor, vertices: Tensor, faces: Tensor, cameras: Cameras, depth: Tensor, texels: TexelMap
+    image: Tensor,
+    vertices: Tensor,
+    faces: Tensor,
+    cameras: Cameras,
+    depth: Tensor,
+    texels: TexelMap,
+    masks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What an image shows of the surface: its colours in texture space, and where they were seen.
 
@@ -130,6 +136,9 @@ def unproject(
     depth : Tensor, (N, S, S)
         Of the mesh from these cameras, metres, 0 where there is none; what it hides is not seen.
     texels : TexelMap
+    masks : Tensor, (N, S, S) 0..1, optional
+        Where the image shows the object. A mesh that is larger than the object would take colours of the background;
+        pixels at the outline are a mixture of both and count as background.
 
     Returns
     -------
@@ -153,4 +162,7 @@ def unproject(
         slack = _DEPTH_SLACK * cameras.position.norm(dim=-1)[:, None, None]
         shown = (surface > 0) & (projected[..., 2] <= surface + slack) & (grid.abs() <= 1).all(-1)
         seen = facing.clamp(0, 1) * shown
+        if masks is not None:
+            inside = 1 - F.max_pool2d(1 - masks[:, None].float(), 3, 1, 1)
+            seen = seen * F.grid_sample(inside, grid, align_corners=False, mode="nearest")[:, 0]
     return colours, seen[:, None]

@@ -55,7 +55,8 @@ def evaluate_views(
     for start in range(0, len(rows), BATCH):
         first, second = rows[start : start + BATCH].T
         cameras = [table(torch.from_numpy(data.codes[r])) for r in (first, second)]
-        reading = read(network, network_images(data.images[first]), cameras[0])
+        outlines = torch.from_numpy(data.masks[first])
+        reading = read(network, network_images(data.images[first]), cameras[0], outlines)
         texture = torch.cat([reading.surface.colours, reading.surface.parts], 1)
         for name, seen, view in (("input", first, cameras[0]), ("novel", second, cameras[1])):
             drawn = draw(network, mesh, reading.shape.vertices, texture, view, data.size)
@@ -75,7 +76,7 @@ def evaluate_views(
         guessed = draw(
             network, mesh, reading.shape.vertices, texture, guessed_cameras(network, reading.guess), data.size
         )
-        _add(parts, "iou2d_guessed", _hard_iou(guessed.mask, torch.from_numpy(data.masks[first]).float()))
+        _add(parts, "iou2d_guessed", _hard_iou(guessed.mask, outlines.float()))
         azimuth = table.parameters_of(torch.from_numpy(data.codes[first]))[:, 0]
         _add(parts, "camera_error", np.abs(angle_difference(reading.guess.azimuth.numpy(), azimuth.numpy())))
     joined = {name: np.concatenate(values) for name, values in parts.items()}

@@ -60,7 +60,7 @@ def knowing() -> SimpleNamespace:
         network = InverseGraphicsNetwork(NetworkConfig(num_parts=12, num_keypoints=3, level=LEVEL, width=8))
     turn = SIMILARITY.rotation
 
-    def read(images: np.ndarray) -> Reading:
+    def read(images: np.ndarray, masks: np.ndarray | None = None) -> Reading:
         ids, azimuths = images[:, 0, 0, 0].astype(int), np.radians(2.0 * images[:, 0, 0, 1])
         own = [(body(i) - SIMILARITY.translation) @ turn / SIMILARITY.scale for i in ids]
         points = [(KEYPOINTS - SIMILARITY.translation) @ turn / SIMILARITY.scale for _ in ids]

@@ -203,7 +203,9 @@ def test_an_interrupted_run_goes_on_with_the_batch_in_work(
     mend()
     reads: list[int] = []
     read = InverseModel.read
-    monkeypatch.setattr(InverseModel, "read", lambda self, images: (reads.append(len(images)), read(self, images))[1])
+    monkeypatch.setattr(
+        InverseModel, "read", lambda self, images, **rest: (reads.append(len(images)), read(self, images, **rest))[1]
+    )
     made(network, tmp_path / "out", *pictures, fingerprint="1")
     assert reads == [2, 2, 1]  # the shown batch, the one in work, the last; not the one that was whole
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}

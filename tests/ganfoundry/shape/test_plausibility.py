@@ -9,7 +9,7 @@ from ganfoundry import weights
 from ganfoundry.detect.filtering import Instances
 from ganfoundry.shape.inverse_graphics import guessed_cameras
 from ganfoundry.shape.inverse_model import InverseModel
-from ganfoundry.shape.plausibility import detector_of, doubts
+from ganfoundry.shape.plausibility import detector_of, doubts, look_for_objects, outlines
 from tests.ganfoundry.shape.carhelp import toy_network
 
 
@@ -44,7 +44,9 @@ def test_each_doubt_has_its_sentence(model: InverseModel) -> None:
     assert 0.02 < own.mean() < 0.8
     corner = np.zeros((64, 64), bool)
     corner[:20, :5] = True
-    assert doubts(model, reading, images, Told(own[0], None, np.ones((64, 64), bool), corner & ~own[3])) == [
+    found = look_for_objects(images, Told(own[0], None, np.ones((64, 64), bool), corner & ~own[3]))
+    np.testing.assert_array_equal(outlines(found)[:2], [own[0], np.zeros((64, 64), bool)])
+    assert doubts(model, reading, found) == [
         "",
         "no such object was found in it",
         "the object fills the picture; leave some room around it",

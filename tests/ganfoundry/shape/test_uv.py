@@ -71,6 +71,25 @@ def test_hidden_texels_are_not_seen() -> None:
     assert float(seen[0, 0, :, [0, 1, 14, 15]].max()) == 0.0
 
 
+def test_a_mesh_larger_than_the_object_takes_no_colour_of_the_background() -> None:
+    """A white disc on black, smaller than the mesh that it is laid on; next to its outline colours mix."""
+    template, size = sphere_template(3), 64
+    vertices, faces = torch.from_numpy(template.vertices)[None], torch.from_numpy(template.faces)
+    cameras = Cameras.from_angles(torch.zeros(1), torch.zeros(1), torch.tensor(5.0), 30.0)
+    depth = render(vertices, faces, cameras, size).depth
+    y, x = np.mgrid[0:size, 0:size] + 0.5
+    disc = torch.from_numpy((x - 32) ** 2 + (y - 32) ** 2 < 14**2)
+    image = (disc * 2.0 - 1).expand(1, 3, -1, -1)
+    texels = texel_map(3, 32, 64)
+    colours, all_seen = unproject(image, vertices, faces, cameras, depth, texels)
+    assert float(colours[all_seen.expand_as(colours) > 0.5].min()) == -1
+    colours, seen = unproject(image, vertices, faces, cameras, depth, texels, disc[None])
+    assert float(colours[seen.expand_as(colours) > 0].min()) > 0.99
+    assert 0.1 * float((all_seen > 0).sum()) < float((seen > 0).sum()) < 0.6 * float((all_seen > 0).sum())
+    everything = torch.ones(1, size, size)
+    assert torch.equal(unproject(image, vertices, faces, cameras, depth, texels, everything)[1], all_seen)
+
+
 def test_spread_colours_keep_what_is_known_and_fill_the_rest_from_nearby() -> None:
     colours = torch.zeros(1, 2, 16, 32)
     colours[:, 0, :, :16], colours[:, 1, :, 16:] = 0.5, -0.25
