@@ -11,17 +11,21 @@ and the shard on disk. Forms, one thread, the same generator and labels:
     distilled             one network that has learnt the ensemble; float32 and bfloat16
 
 Ratios are of images a second to the concatenated form in float32. Then 1 and 2 worker processes make the same set: the
-speed of the second against the first, and whether the bytes are the same. --show-plan computes bytes, seconds, shards
+speed of the second against the first, and whether the bytes are the same; and how fast two processes are against one
+that share nothing at all: what the machine allows. --show-plan computes bytes, seconds, shards
 and metadata of a set of any size from bytes that it measures and from a rate. The last line is one JSON object.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +180,40 @@ def scaling(gan: LoadedGan, head: Path, work: Path, images: int) -> dict[str, An
     return {"two_workers": seconds[1] / seconds[2], "identical": contents[0] == contents[1], "seconds": seconds[2]}
 
 
+_ready: Barrier  # of the processes of `ceiling`
+
+
+def _meet(barrier: Barrier) -> None:
+    global _ready
+    _ready = barrier
+    torch.set_num_threads(1)
+
+
+def _at_once(tasks: list[Task]) -> float:
+    """Seconds of all shards but the first, which warms up, from when all processes are ready."""
+    label_rows(tasks[0])
+    _ready.wait()
+    begun = time.perf_counter()
+    for one in tasks[1:]:
+        label_rows(one)
+    return time.perf_counter() - begun
+
+
+def ceiling(gan: LoadedGan, head: Path, work: Path, images: int) -> float:
+    """Speed of two processes that know nothing of each other against one: what the machine lets two workers reach."""
+    context = multiprocessing.get_context("spawn")
+    seconds = []
+    for processes in (1, 2):
+        jobs = []
+        for number in range(processes):
+            folder = work / f"alone-{processes}-{number}"
+            folder.mkdir()
+            jobs.append([task(gan, head, folder, first, first + 25, first // 25) for first in range(0, images, 25)])
+        with ProcessPoolExecutor(processes, context, _meet, (context.Barrier(processes),)) as pool:
+            seconds.append(max(pool.map(_at_once, jobs)))
+    return 2 * seconds[0] / seconds[1]
+
+
 def example_rows(count: int, side: int, w_dim: int, keypoints: int) -> dict[str, Any]:
     """Arrays of the shapes and types that synthesize writes."""
     return {
@@ -310,6 +348,8 @@ def report(arguments: argparse.Namespace, work: Path) -> None:
         )
         print(f"ensemble on two workers: {figures['minutes_10000_two_workers']:.1f} minutes")
         figures |= {"two_workers": found["two_workers"], "identical": found["identical"]}
+        figures["two_processes"] = ceiling(gan, work / "ensemble", work, arguments.scaling_images // 2)
+        print(f"two processes that share nothing: {figures['two_processes']:.2f} times one, which bounds two workers")
     print(json.dumps({k: v if isinstance(v, bool) else float(f"{v:.4g}") for k, v in figures.items()}))
 
 
