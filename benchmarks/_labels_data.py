@@ -294,6 +294,30 @@ def label_part(key: SetKey, rows: range) -> Arrays:
     return cached(key.folder / f"psi{key.truncation}" / f"{rows.start:06d}-{rows.stop:06d}.npz", make)
 
 
+def labeller() -> str:
+    """What names the network that proposed the committed labels, and the generator whose samples it labels here."""
+    return f"{generator().sha256[:10]}-{str(weights.read_card(f'{WORLD_NAME}-annotator')['sha256'])[:10]}"
+
+
+def labeller_part(rows: range) -> Examples:
+    """Some rows of the samples as that network labels them."""
+    image = sample_part(rows, TRUNCATION)
+
+    def make() -> Arrays:
+        said = Annotator.load(weights.path(f"{WORLD_NAME}-annotator")).annotate(image)
+        keypoints = said.keypoints.copy()
+        keypoints[..., 2] = keypoints[..., 2] > 1.5
+        return {"label": SCHEMA.merge(LEVEL)[said.parts], "keypoints": keypoints}
+
+    name = f"{rows.start:06d}-{rows.stop:06d}.npz"
+    return Examples(image, **cached(CACHE / f"labeller-{labeller()}-{VERSION}" / name, make))
+
+
+def labeller_set(count: int) -> Examples:
+    """The first `count` samples as the labeller of the 16 labels them: no interpreter's errors are in it."""
+    return joined([labeller_part(rows) for rows in parts_of(count)])
+
+
 def labelled_set(key: SetKey, count: int, fraction: float) -> Examples:
     """The first `count` samples as an interpreter labels them, some of them dropped by the rule of its preset."""
     pieces = [label_part(key, rows) for rows in parts_of(count)]

@@ -52,6 +52,7 @@ class Job:
         """What the result follows from; one of something else is not this job's."""
         row = ROWS[self.row]
         made_of = row.set_key(self.seed).folder.name if row.method in SYNTHETIC else ""
+        made_of = data.labeller() if row.method == "labeller" else made_of
         about = {"row": asdict(row), "seed": self.seed, "settings": asdict(self.settings)}
         how = {"recipe": asdict(Recipe()), "network": asdict(rows.network(row, "parts")), "version": data.VERSION}
         return {**about, "interpreter": made_of, **how}
@@ -109,6 +110,11 @@ def needs(job: Job) -> list[Task]:
             found.append(Task(f"images {span}, psi {key.truncation}", data.sample_part, (part, key.truncation)))
             of = f"of {key.folder.name}, psi {key.truncation}"
             found.append(Task(f"labels {span} {of}", data.label_part, (key, part), (name,)))
+    elif row.method == "labeller":
+        for part in data.parts_of(row.images_of(settings)):
+            span = f"{part.start} to {part.stop}"
+            images = Task(f"images {span}, psi {data.TRUNCATION}", data.sample_part, (part, data.TRUNCATION))
+            found += [images, Task(f"labeller, {span}", data.labeller_part, (part,), (images.name,))]
     else:
         more = row.method in ("mean-teacher", "self-trained")
         found += _render_tasks("renders", data.POOL_SEED, rows.UNLABELLED if more else rows.POOL)

@@ -60,8 +60,8 @@ class Row:
     ----------
     name, title : str
     method : "supervised", "imagenet", "self-trained", "mean-teacher", "gan", "gan-imagenet" (a synthesised set, and
-        features of ImageNet to begin with), or "uncertainty", which trains no network but asks whether the interpreter
-        of a "gan" row knows where it is wrong
+        features of ImageNet to begin with), "labeller" (the same samples, labelled by who labelled the 16), or
+        "uncertainty", which trains no network but asks whether the interpreter of a "gan" row knows where it is wrong
     labels : labelled images
     seeds : how many seeds it is run with
     preset : of the interpreter ("gan")
@@ -111,6 +111,7 @@ ROWS = {
         Row("uncertainty", "uncertainty of the interpreter's images", "uncertainty", target=True),
         Row("transfer_imagenet", "transfer learning: ImageNet features, 16 renders", "imagenet", target=True),
         Row("ours_imagenet", "ours with ImageNet features", "gan-imagenet"),
+        Row("labeller", "the samples of ours, all labelled by the labeller of the 16", "labeller"),
         Row("supervised_16", "fully supervised, 16 renders", "supervised", 16),
         Row("supervised_160", "fully supervised, 160 renders", "supervised", 160),
         Row("semi_supervised", "mean teacher: 16 renders, 3,200 without labels", "mean-teacher", keypoints=False),
@@ -182,6 +183,8 @@ def training_set(row: Row, seed: int, settings: Settings) -> Examples:
     """Labelled images of a row: renders by chance, or a synthesised set."""
     if row.method in GAN:
         return data.labelled_set(row.set_key(seed), row.images_of(settings), row.fraction)
+    if row.method == "labeller":
+        return data.labeller_set(row.images_of(settings))
     pool = data.renders(POOL_SEED, POOL)
     return pool.rows(sample_rng(seed, LABEL, 0).permutation(POOL)[: row.labels])
 

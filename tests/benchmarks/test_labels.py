@@ -18,6 +18,7 @@ from ganfoundry.data.seeds import CONTENT, LABEL, WORLD, sample_integer
 from ganfoundry.downstream import NetConfig, build_net
 from ganfoundry.errors import InputError
 from ganfoundry.worlds import get_world
+from ganfoundry.worlds.annotator import Annotator
 from ganfoundry.worlds.annotator_data import render_samples
 from tests.ganfoundry.downstream.toys import toy_net
 
@@ -87,6 +88,23 @@ def test_jobs_wait_for_what_they_read_and_share_it(monkeypatch):
     (job,) = jobs.jobs_of(["transfer_self"], 1, SMALL)
     features = next(task for task in jobs.needs(job) if task.function is rows.self_trained)
     assert len(features.needs) == 320, "the renders that they are learnt from"
+
+
+def test_the_labeller_says_of_the_samples_of_ours_what_it_says_of_any_image(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "ROWS_PER_PART", 6)
+    monkeypatch.setattr(data, "CACHE", tmp_path)
+    (job,) = jobs.jobs_of(["labeller"], 1, replace(SMALL, images=12))
+    needed = {task.function for task in jobs.needs(job)}
+    assert {data.sample_part, data.labeller_part} < needed
+    assert data.interpreter not in needed
+    found = rows.training_set(rows.ROWS["labeller"], 0, job.settings)
+    said = Annotator.load(weights.path("cars-annotator")).annotate(found.image)
+    np.testing.assert_array_equal(found.label, data.SCHEMA.merge("parts12")[said.parts])
+    np.testing.assert_array_equal(found.keypoints[..., 2] == 1, said.keypoints[..., 2] > 1.5)
+    np.testing.assert_array_equal(found.image, np.concatenate([data.sample_part(p, 0.7) for p in data.parts_of(12)]))
+    again = rows.training_set(rows.ROWS["labeller"], 1, job.settings)
+    np.testing.assert_array_equal(found.label, again.label)
+    assert len(list(tmp_path.glob("labeller-*/*.npz"))) == 2
 
 
 def test_an_interrupted_job_leaves_no_result_and_begins_again(stand_ins, monkeypatch):
