@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks import _labels_data as data
 from ganfoundry import weights
 from ganfoundry.data.seeds import EVALUATION, sample_integer
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
@@ -34,7 +35,7 @@ def labels(gan: LoadedGan) -> LabelSet:
 def fit(
     gan: LoadedGan, label_set: LabelSet, *, members: int = 10, steps: int = 300, keypoints: bool = True, seed: int = 0
 ) -> StyleInterpreter:
-    """Interpreter of the labels, with the settings of train-interpreter."""
+    """Interpreter of the labels and of the viewpoint codes' directions, with the settings of train-interpreter."""
     synthesis = gan.generator.synthesis
     features = images_and_features(synthesis, torch.from_numpy(label_set.w), list(synthesis.feature_dims))[1]
     known = label_set.keypoints if keypoints else None
@@ -45,6 +46,7 @@ def fit(
         members=members,
         keypoints=None if known is None else visible_only(known),
         training=Training(steps=steps, seed=seed),
+        direction=data.direction(seed),
     )
 
 

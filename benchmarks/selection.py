@@ -3,9 +3,10 @@
     python -m benchmarks.selection [--counts 1 2 4 8 16 32] [--seeds 3] [--candidates 400] [--methods core-set random]
 
 All methods choose from the same candidates of the shipped generator, labelled by the annotator network (the truth of
-benchmarks.uncertainty), and are judged on other samples by the same network, where it does not contradict itself. The
-core-set grows: with each count the interpreter of the labels so far scores the candidates and `select` adds to them, as
-a user would. Random and medoids choose every count afresh; all seeds change the interpreter's, and what is random.
+benchmarks.uncertainty), and are judged on other samples by the same network, where it does not contradict itself. All
+interpreters know directions from the viewpoint codes, as train-interpreter's do. The core-set grows: with each count
+the interpreter of the labels so far scores the candidates and `select` adds to them, as a user would. Random and
+medoids choose every count afresh; all seeds change the interpreter's, and what is random.
 
 The last line is one JSON object: the mIoU of every method and count, and how many labels the core-set needs for what
 random reaches with 16 ("labels_for_random16", interpolated in the logarithm of the count; 0 when it never does).
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks import _label_factory as factory
+from benchmarks import _labels_data as data
 from ganfoundry.data.seeds import LABEL, sample_integer
 from ganfoundry.gan.checkpoints import LoadedGan
 from ganfoundry.gan.latents import content_codes
@@ -71,6 +73,7 @@ def fit(pool: Pool, rows: Sequence[int], arguments: argparse.Namespace, seed: in
         pool.num_classes,
         members=arguments.members,
         training=Training(steps=arguments.steps, seed=seed),
+        direction=data.direction(seed),
     )
 
 

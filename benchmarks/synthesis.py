@@ -61,9 +61,9 @@ def concatenated_rows(gan: LoadedGan, interpreter: StyleInterpreter, task: Task)
     w = content_codes(gan.generator, seeds, task.truncation)
     layers = interpreter.reads
     images, features = images_and_features(gan.generator.synthesis, w, layers)
-    columns: list[tuple[Tensor, ...]] = []
+    maps, columns = interpreter.extended(features), list[tuple[Tensor, ...]]()
     for row in range(len(w)):
-        tally = tally_concatenated(interpreter, [features[name][row] for name in layers])
+        tally = tally_concatenated(interpreter, [maps[name][row] for name, _ in interpreter.config.layers])
         uncertainty = tally.uncertainty()
         columns.append((tally.shares().argmax(0).to(torch.uint8), uncertainty, *tally.keypoints()))
     label, uncertainty, places, spread = (torch.stack(column) for column in zip(*columns, strict=True))
