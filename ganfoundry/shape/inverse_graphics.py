@@ -177,6 +177,22 @@ def read(
         return Reading(shape, network.surface(images, shape, cameras, masks), guess)
 
 
+def infer(
+    network: InverseGraphicsNetwork, images: Tensor, cameras: Cameras | None, masks: Tensor | None = None
+) -> Reading:
+    """Read images with a trained network; parameters as for `read`.
+
+    Where shapes are symmetric, an image and its mirror image show the same shape from mirrored cameras: the means of
+    both codes and of both guesses are better than one.
+    """
+    code = network.encode(images).float()
+    mirrored = network.encode(images.flip(3)).float() if network.config.symmetric_shape else code
+    guess = network.camera(code, mirrored if network.config.symmetric_shape else None)
+    shape = network.shape((code + mirrored) / 2)
+    cameras = guessed_cameras(network, guess) if cameras is None else cameras
+    return Reading(shape, network.surface(images, shape, cameras, masks), guess)
+
+
 def guessed_cameras(network: InverseGraphicsNetwork, guess: CameraGuess) -> Cameras:
     """Cameras as the camera head reads them off the images."""
     config = network.config

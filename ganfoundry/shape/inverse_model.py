@@ -19,7 +19,7 @@ from ganfoundry.errors import InputError
 from ganfoundry.gan.train_data import write_atomically
 from ganfoundry.images import network_images
 from ganfoundry.render.cameras import Cameras
-from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw, read
+from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw, infer
 from ganfoundry.shape.inverse_training import InverseTrainer
 from ganfoundry.shape.networks import InverseGraphicsNetwork, NetworkConfig
 
@@ -74,7 +74,7 @@ class InverseModel:
         if images.shape[1:] != (self.size, self.size, 3):
             raise InputError(f"the network reads images ({self.size}, {self.size}, 3), not {images.shape[1:]}")
         known = None if masks is None else torch.from_numpy(masks | ~masks.any((1, 2), keepdims=True))
-        return read(self.network, network_images(images), cameras, known)
+        return infer(self.network, network_images(images), cameras, known)
 
     @torch.inference_mode()
     def draw(self, reading: Reading, cameras: Cameras, size: int | None = None) -> Tensor:

@@ -26,6 +26,7 @@ _KEYPOINT_RANK = 16
 _SEEN_CHANNELS = 8  # colours and visibility, and the same mirrored
 _BLEND_CHANNELS = 24
 _HALFWAY = 2  # stages of the painter that the displacement needs too
+_MIRRORED = (-1.0, 1.0, 1.0, 1.0, -1.0, 1.0)  # what a mirror does to the camera head's numbers
 _FULL = 0.95  # colours beyond are out of tanh's reach
 
 
@@ -194,9 +195,11 @@ class InverseGraphicsNetwork(nn.Module):
         code: Tensor = F.silu(self.to_code(features.mean((2, 3))))
         return code
 
-    def camera(self, code: Tensor) -> CameraGuess:
-        """Read the camera off the code."""
+    def camera(self, code: Tensor, mirrored: Tensor | None = None) -> CameraGuess:
+        """Read the camera off the code, or off it and the code of the mirror image, whose camera is mirrored too."""
         raw = self.camera_head(code).float()
+        if mirrored is not None:
+            raw = (raw + raw.new_tensor(_MIRRORED) * self.camera_head(mirrored).float()) / 2
         return CameraGuess(F.normalize(raw[:, :2], dim=1), 30 * raw[:, 2], raw[:, 3], 0.1 * raw[:, 4:])
 
     def shape(self, code: Tensor) -> Shape:

@@ -14,7 +14,7 @@ from ganfoundry.gan.discriminator import Discriminator
 from ganfoundry.gan.train_log import read_log
 from ganfoundry.images import network_images
 from ganfoundry.shape.camera_table import CameraTable
-from ganfoundry.shape.inverse_graphics import ObjectiveConfig, camera_head_loss, cross_pairs, read
+from ganfoundry.shape.inverse_graphics import ObjectiveConfig, camera_head_loss, cross_pairs, infer, read
 from ganfoundry.shape.inverse_training import InverseTrainer, InverseTraining, train
 from ganfoundry.shape.multiview import MultiView
 from ganfoundry.shape.networks import InverseGraphicsNetwork, NetworkConfig
@@ -99,6 +99,27 @@ def test_symmetry_is_an_option(symmetric: bool, views: MultiView) -> None:
         vertices = network.shape(network.encode(network_images(views.images[:2]))).vertices
     same = torch.allclose(vertices, mirrored(vertices, network.mirror), atol=1e-5)
     assert same == symmetric
+
+
+def test_an_image_and_its_mirror_image_are_read_as_one_shape_from_mirrored_cameras(views: MultiView) -> None:
+    torch.manual_seed(0)
+    config = NetworkConfig(num_parts=3, num_keypoints=2, level=2, width=8, code=32, basis=8, keypoint_mirror=(1, 0))
+    network, images = InverseGraphicsNetwork(config).eval(), network_images(views.images[:5])
+    torch.nn.init.normal_(network.keypoint_coefficients.weight)
+    with torch.no_grad():
+        one, other = infer(network, images, None), infer(network, images.flip(3), None)
+        alone = read(network, images, None)
+    assert torch.allclose(one.shape.vertices, other.shape.vertices, atol=1e-6)
+    assert not torch.allclose(one.shape.vertices, alone.shape.vertices, atol=1e-6), "both images count"
+    flip = torch.tensor([-1.0, 1.0, 1.0])
+    assert torch.allclose(one.shape.keypoints, other.shape.keypoints[:, [1, 0]] * flip, atol=1e-5)
+    assert torch.allclose(one.guess.direction, other.guess.direction * torch.tensor([-1.0, 1.0]), atol=1e-5)
+    assert torch.allclose(one.guess.shift, other.guess.shift * torch.tensor([-1.0, 1.0]), atol=1e-6)
+    assert torch.allclose(one.guess.elevation, other.guess.elevation, atol=1e-4)
+    lopsided = InverseGraphicsNetwork(replace(config, symmetric_shape=False, keypoint_mirror=())).eval()
+    with torch.no_grad():
+        both = (found(lopsided, images, None).shape.vertices for found in (infer, read))
+        assert torch.equal(*both), "nothing is known of its mirror image"
 
 
 def test_what_the_image_shows_is_on_the_texture(views: MultiView) -> None:
