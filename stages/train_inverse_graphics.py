@@ -305,7 +305,7 @@ command = stage_command(
     "train-inverse-graphics",
     Config,
     run,
-    version=3,
+    version=2,
     depends=shipped_annotators,
     example="python cli.py train-inverse-graphics --run demo --processes 2",
 )

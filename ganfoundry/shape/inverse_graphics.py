@@ -177,20 +177,18 @@ def read(
         return Reading(shape, network.surface(images, shape, cameras, masks), guess)
 
 
-def infer(
-    network: InverseGraphicsNetwork, images: Tensor, cameras: Cameras | None, masks: Tensor | None = None
-) -> Reading:
-    """Read images with a trained network; parameters as for `read`.
+def infer(network: InverseGraphicsNetwork, images: Tensor, masks: Tensor | None = None) -> Reading:
+    """Read images of which nothing is known, of other objects than the network has learnt; parameters as for `read`.
 
     Where shapes are symmetric, an image and its mirror image show the same shape from mirrored cameras: the means of
-    both codes and of both guesses are better than one.
+    both codes and of both guesses are better than one on such images. On views that its own generator made, whose
+    cameras are known, one is better.
     """
     code = network.encode(images).float()
     mirrored = network.encode(images.flip(3)).float() if network.config.symmetric_shape else code
     guess = network.camera(code, mirrored if network.config.symmetric_shape else None)
     shape = network.shape((code + mirrored) / 2)
-    cameras = guessed_cameras(network, guess) if cameras is None else cameras
-    return Reading(shape, network.surface(images, shape, cameras, masks), guess)
+    return Reading(shape, network.surface(images, shape, guessed_cameras(network, guess), masks), guess)
 
 
 def guessed_cameras(network: InverseGraphicsNetwork, guess: CameraGuess) -> Cameras:
@@ -248,7 +246,7 @@ class Objective:
     ) -> dict[str, Tensor]:
         """Unweighted losses of a batch by name, means over its pictures; see `total`."""
         cameras = table(batch.codes, batch.rows)
-        reading = read(network, batch.images, detached(cameras), batch.masks, bf16=bf16)
+        reading = read(network, batch.images, detached(cameras), bf16=bf16)
         own = step >= self.config.input_from
         sources, targets = cross_pairs(len(batch.images), batch.views, self.config.cross, own)
         result = self._pictures(network, batch, reading, _rows(cameras, targets), sources, targets, step, bf16)
@@ -333,7 +331,7 @@ class Objective:
     def doubt(self, network: InverseGraphicsNetwork, table: CameraTable, batch: Batch) -> tuple[Tensor, Tensor]:
         """Losses (N,) of each image, drawn from another view of its object, under its camera and the one behind it."""
         cameras = table(batch.codes, batch.rows)
-        reading = read(network, batch.images, cameras, batch.masks)
+        reading = read(network, batch.images, cameras)
         sources, targets = cross_pairs(len(batch.images), batch.views, "pairs", own=batch.views == 1)
         size, values = batch.images.shape[-1], []
         for turn in (0.0, 180.0):

@@ -19,7 +19,7 @@ from ganfoundry.errors import InputError
 from ganfoundry.gan.train_data import write_atomically
 from ganfoundry.images import network_images
 from ganfoundry.render.cameras import Cameras
-from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw, infer
+from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw, infer, read
 from ganfoundry.shape.inverse_training import InverseTrainer
 from ganfoundry.shape.networks import InverseGraphicsNetwork, NetworkConfig
 
@@ -61,7 +61,8 @@ class InverseModel:
         ----------
         images : ndarray, uint8
         cameras : Cameras, optional
-            From which the images see the objects; without them what the network guesses.
+            From which the images see the objects; without them what the network guesses, from each image and its mirror
+            image together.
         masks : ndarray, bool (N, size, size), optional
             Where the images show the objects, so that no colour is taken from the background. An empty one says
             nothing.
@@ -74,7 +75,8 @@ class InverseModel:
         if images.shape[1:] != (self.size, self.size, 3):
             raise InputError(f"the network reads images ({self.size}, {self.size}, 3), not {images.shape[1:]}")
         known = None if masks is None else torch.from_numpy(masks | ~masks.any((1, 2), keepdims=True))
-        return infer(self.network, network_images(images), cameras, known)
+        stored = network_images(images)
+        return infer(self.network, stored, known) if cameras is None else read(self.network, stored, cameras, known)
 
     @torch.inference_mode()
     def draw(self, reading: Reading, cameras: Cameras, size: int | None = None) -> Tensor:

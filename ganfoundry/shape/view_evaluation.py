@@ -13,7 +13,7 @@ from ganfoundry.images import network_images, stored_images
 from ganfoundry.metrics import angle_difference, mean_iou
 from ganfoundry.pictures import colourise, grid
 from ganfoundry.shape.camera_table import CameraTable
-from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw, guessed_cameras, infer
+from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw, guessed_cameras, read
 from ganfoundry.shape.multiview import MultiView
 from ganfoundry.shape.networks import InverseGraphicsNetwork
 from ganfoundry.shape.regularisers import face_normals
@@ -56,7 +56,7 @@ def evaluate_views(
         first, second = rows[start : start + BATCH].T
         cameras = [table(torch.from_numpy(data.codes[r])) for r in (first, second)]
         outlines = torch.from_numpy(data.masks[first])
-        reading = infer(network, network_images(data.images[first]), cameras[0], outlines)
+        reading = read(network, network_images(data.images[first]), cameras[0], outlines)
         texture = torch.cat([reading.surface.colours, reading.surface.parts], 1)
         for name, seen, view in (("input", first, cameras[0]), ("novel", second, cameras[1])):
             drawn = draw(network, mesh, reading.shape.vertices, texture, view, data.size)
@@ -125,7 +125,7 @@ def view_sheet(
     mesh = Mesh.of_level(network.config.level)
     cameras = [table(torch.from_numpy(data.codes[column])) for column in rows.T]
     outlines = torch.from_numpy(data.masks[rows[:, 0]])
-    reading = infer(network, network_images(data.images[rows[:, 0]]), cameras[0], outlines)
+    reading = read(network, network_images(data.images[rows[:, 0]]), cameras[0], outlines)
     texture = torch.cat([reading.surface.colours, reading.surface.parts], 1)
     columns = [data.images[rows[:, 0]]]
     own = draw(network, mesh, reading.shape.vertices, texture, cameras[0], data.size)
