@@ -23,6 +23,7 @@ from ganfoundry.shape.inverse_model import TABLE, WEIGHTS, InverseModel
 
 OUTPUT = Path("outputs/benchmarks/inverse_graphics")
 SEEDS = 3
+MEASURING = 2  # version of how networks read and are measured: results of another one are measured again
 SEEDLESS = ("mean-volume", "truth")  # methods in which nothing is drawn
 
 
@@ -60,9 +61,14 @@ class Job:
         about = described(ROWS[self.row], self.seed, self.settings, self.sources)
         return about if self.trained is None else {**about, "network": _digest(self.trained), "recipe": None}
 
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What the figures follow from: the network, and how it is measured."""
+        return {**self.identity, "measuring": MEASURING}
+
     def result(self) -> dict[str, Any] | None:
         """The result, if it is there and whole."""
-        return _jobs.read_result(self.path, self.identity)
+        return _jobs.read_result(self.path, self.measured)
 
 
 def _digest(folder: Path) -> str:
@@ -143,4 +149,4 @@ def measure_job(job: Job) -> None:
     model = InverseModel.load(job.network) if row.method in ("train", "mean-shape") else None
     figures = measure(row, job.seed, job.settings, job.sources, model)
     job.path.parent.mkdir(parents=True, exist_ok=True)
-    _jobs.write_result(job.path, job.identity, figures, time.process_time() - began)
+    _jobs.write_result(job.path, job.measured, figures, time.process_time() - began)
