@@ -1,6 +1,6 @@
 """Which samples to label: mIoU of the interpreter over the number of labels, select against random and medoids.
 
-    python -m benchmarks.selection [--counts 1 2 4 8 16 32] [--seeds 3] [--candidates 400] [--methods core-set random]
+    python -m benchmarks.selection [--counts 1 2 4 8 16 32] [--seeds 3] [--methods core-set random] [--jobs 2]
 
 All methods choose from the same candidates of the shipped generator, labelled by the annotator network (the truth of
 benchmarks.uncertainty), and are judged on other samples by the same network, where it does not contradict itself. All
@@ -14,9 +14,12 @@ random reaches with 16 ("labels_for_random16", interpolated in the logarithm of 
 
 import argparse
 import json
+import multiprocessing
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -49,6 +52,7 @@ class Pool:
     num_classes: int
 
 
+@cache
 def make_pool(candidates: int, tests: int) -> Pool:
     """Draw and label everything once."""
     gan = factory.generator()
@@ -133,15 +137,22 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes of one thread")
     arguments = parser.parse_args()
     arguments.counts.sort()
+    for seed in range(arguments.seeds):
+        data.direction(seed)  # made once, kept in a file
+    todo = [(method, seed) for seed in range(arguments.seeds) for method in arguments.methods]
+    with ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("spawn")) as processes:
+        found = dict(zip(todo, processes.map(partial(curve, arguments), *zip(*todo, strict=True)), strict=True))
+    report({m: [found[m, seed] for seed in range(arguments.seeds)] for m in arguments.methods}, arguments.counts)
+
+
+def curve(arguments: argparse.Namespace, method: str, seed: int) -> dict[int, float]:
+    """Quality by number of labels of a method with a seed, in a process of its own."""
     torch.set_num_threads(1)
     pool = make_pool(arguments.candidates, arguments.tests)
-    curves: dict[str, list[dict[int, float]]] = {}
-    for method in arguments.methods:
-        make = grown if method == "core-set" else partial(afresh, method)
-        curves[method] = [make(pool, arguments, seed) for seed in range(arguments.seeds)]
-    report(curves, arguments.counts)
+    return grown(pool, arguments, seed) if method == "core-set" else afresh(method, pool, arguments, seed)
 
 
 def report(curves: Mapping[str, Sequence[Mapping[int, float]]], counts: Sequence[int]) -> None:
