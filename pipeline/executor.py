@@ -29,6 +29,7 @@ ALLOWED_FAILURES = 2
 CONNECT_SECONDS = 30.0  # to reach a scheduler elsewhere
 START_SECONDS = 300.0  # to reach our own, on a machine that may be busy
 CLOSE_SECONDS = 30.0
+RESULT_SECONDS = 30.0  # for a finished task's result, which is small, to come over
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 DASK_SETTINGS: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
@@ -191,10 +192,15 @@ def _round(
     futures = {client.submit(function, tasks[position], pure=False): position for position in positions}
     killed = []
     try:
-        for future in distributed.as_completed(list(futures), loop=client.loop):
+        completed = distributed.as_completed(list(futures), loop=client.loop)
+        for future in completed:
             position = futures.pop(future)
             try:
-                result = future.result()  # does the task again if the worker that did it has died meanwhile
+                result = future.result(timeout=RESULT_SECONDS)
+            except TimeoutError:  # it died with its worker; dask mostly makes it again, but may also wait for ever
+                again = client.submit(function, tasks[position], pure=False)
+                futures[again] = position
+                completed.add(again)
             except distributed.KilledWorker:
                 killed.append(position)
             except CancelledError:

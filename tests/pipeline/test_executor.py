@@ -176,6 +176,24 @@ def test_killed_worker_costs_nothing(two_workers, tmp_path):
     assert (tmp_path / "died").exists()
 
 
+def test_a_result_that_died_with_its_worker_and_does_not_come_back_is_made_again(two_workers, monkeypatch):
+    """dask makes lost results again, but has been seen to wait for one for ever."""
+    import distributed
+
+    fetch, lost = distributed.Future.result, []
+
+    def result(future, timeout=None):
+        assert timeout == executor_module.RESULT_SECONDS
+        if len(lost) < 2:
+            lost.append(future.key)
+            raise TimeoutError
+        return fetch(future, timeout)
+
+    monkeypatch.setattr(distributed.Future, "result", result)
+    assert sorted(two_workers.map(square, range(5), "x")) == [(n, n * n) for n in range(5)]
+    assert len(lost) == 2
+
+
 def test_bytes_do_not_depend_on_workers_or_their_deaths(two_workers, tmp_path):
     serial = make_shards(tmp_path / "a" / "shards", SerialExecutor())
     assert make_shards(tmp_path / "b" / "shards", two_workers) == serial
