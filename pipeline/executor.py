@@ -197,7 +197,10 @@ def _round(
             position = futures.pop(future)
             try:
                 result = future.result(timeout=RESULT_SECONDS)
-            except TimeoutError:  # it died with its worker; dask mostly makes it again, but may also wait for ever
+            except TimeoutError:
+                if future.status == "error":  # the task's own
+                    raise
+                # It died with its worker. dask mostly makes it again, but may also wait for ever.
                 again = client.submit(function, tasks[position], pure=False)
                 futures[again] = position
                 completed.add(again)

@@ -33,6 +33,10 @@ def fail_on_three(number):
     return number
 
 
+def time_out(number):
+    raise TimeoutError("the disk sleeps")
+
+
 def die_once(task):
     folder, number = task
     if number == 2:
@@ -192,6 +196,11 @@ def test_a_result_that_died_with_its_worker_and_does_not_come_back_is_made_again
     monkeypatch.setattr(distributed.Future, "result", result)
     assert sorted(two_workers.map(square, range(5), "x")) == [(n, n * n) for n in range(5)]
     assert len(lost) == 2
+
+
+def test_a_task_that_times_out_itself_is_not_tried_for_ever(two_workers):
+    with pytest.raises(TimeoutError, match="the disk sleeps"):
+        list(two_workers.map(time_out, range(2), "x"))
 
 
 def test_bytes_do_not_depend_on_workers_or_their_deaths(two_workers, tmp_path):
