@@ -18,6 +18,7 @@ from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.zbuffer import rasterise
 from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw
 from ganfoundry.shape.inverse_model import InverseModel
+from ganfoundry.shape.plausibility import detector_for
 
 LOOKS = tuple(
     Camera(azimuth, elevation, 11.0, 26.0, resolution=96) for azimuth, elevation in ((40, 15), (90, 0), (0, 0))
@@ -35,9 +36,9 @@ def sheet(model: InverseModel, settings: Settings, *, count: int = 10) -> NDArra
     similarity = similarity_of(model, data.pool(settings.cars, settings.views), solids)
     unseen = data.unseen_renders(settings.test)
     rows = np.linspace(0, len(unseen.solids) - 1, min(count, len(unseen.solids))).astype(int)
-    tiles = []
+    tiles, detector = [], detector_for(model)
     for row in rows:
-        reading = read_pictures(model, unseen.shown.image[row : row + 1])
+        reading = read_pictures(model, unseen.shown.image[row : row + 1], detector)
         vertices = similarity(reading.shape.vertices[0].numpy())
         car, faces = data.car_of(data.TEST_SEED, int(row)), Mesh.of_level(model.network.config.level).faces.numpy()
         tiles.append(unseen.shown.image[row])

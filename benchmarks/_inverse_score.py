@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from scipy.spatial import cKDTree
 from benchmarks import _inverse_data as data
 from benchmarks._inverse_data import UNKNOWN, Shots, Solid, Unseen
 from ganfoundry.data.seeds import WORLD, sample_integer
-from ganfoundry.detect.backends import Detector, open_detector
+from ganfoundry.detect.backends import Detector
 from ganfoundry.gan.inversion.objective import discriminator_features, feature_distance, psnr
 from ganfoundry.images import network_images, stored_images
 from ganfoundry.metrics import angle_difference, mean_iou
@@ -23,7 +22,7 @@ from ganfoundry.shape.inverse_graphics import Mesh, Reading, draw
 from ganfoundry.shape.inverse_model import InverseModel
 from ganfoundry.shape.multiview import MultiView
 from ganfoundry.shape.networks import InverseGraphicsNetwork, Shape
-from ganfoundry.shape.plausibility import look_for_objects, outlines
+from ganfoundry.shape.plausibility import detector_for, look_for_objects, outlines
 from ganfoundry.shape.surface_error import Similarity, SurfacePoints, align_surfaces, outer_surface, surface_error
 from ganfoundry.shape.voxels import voxel_iou
 
@@ -178,18 +177,14 @@ def similarity_of(model: InverseModel, shots: Shots, solids: list[Solid]) -> Sim
     return align_surfaces(sources, [solid.surface.points[:ALIGN_POINTS] for solid in solids])
 
 
-def read_pictures(model: InverseModel, images: NDArray[np.uint8]) -> Reading:
-    """Read images as `reconstruct` does: colours are taken from where the shipped detector sees a car."""
-    return model.read(images, masks=outlines(look_for_objects(images, _detector())))
-
-
-@lru_cache(maxsize=1)
-def _detector() -> Detector:
-    return open_detector("cars-detector", score_threshold=0.5)
+def read_pictures(model: InverseModel, images: NDArray[np.uint8], detector: Detector | None) -> Reading:
+    """Read images as `reconstruct` does: colours are taken from where the detector sees the object."""
+    return model.read(images, masks=outlines(look_for_objects(images, detector)) if detector else None)
 
 
 def network_method(model: InverseModel, similarity: Similarity) -> Method:
     """Read images with a network, and carry what it finds into the world's frame."""
+    detector = detector_for(model)
 
     @torch.inference_mode()
     def method(unseen: Unseen) -> Iterable[Found]:
@@ -197,7 +192,7 @@ def network_method(model: InverseModel, similarity: Similarity) -> Method:
         mesh = Mesh.of_level(network.config.level)
         for start in range(0, len(unseen.shown.image), BATCH):
             rows = slice(start, start + BATCH)
-            reading = read_pictures(model, unseen.shown.image[rows])
+            reading = read_pictures(model, unseen.shown.image[rows], detector)
             vertices = np.stack([similarity(v) for v in reading.shape.vertices.numpy()])
             texture = torch.cat([reading.surface.colours, reading.surface.parts], 1)
             cameras = Cameras.from_cameras(unseen.novel.cameras()[rows])

@@ -26,12 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganfoundry import weights
-from ganfoundry.detect.backends import open_detector
 from ganfoundry.labels.synthesis import single_thread
 from ganfoundry.shape.assets import assets_of, write_obj
 from ganfoundry.shape.glb import Asset, write_glb
 from ganfoundry.shape.inverse_model import InverseModel
-from ganfoundry.shape.plausibility import detector_of, doubts, look_for_objects, outlines
+from ganfoundry.shape.plausibility import detector_for, doubts, look_for_objects, outlines
 from ganfoundry.worlds.cars import CarWorld
 from stages.reconstruct import Config
 
@@ -55,8 +54,7 @@ def measure(
 ) -> tuple[dict[str, float], list[Asset]]:
     """Seconds of each step for all images, `batch` at a time, and the assets."""
     seconds, made = dict.fromkeys((*STEPS, CPU), 0.0), []
-    name = detector_of(model)
-    detector = open_detector(name, score_threshold=0.5) if name else None
+    detector = detector_for(model)
     for start in range(0, len(images), batch):
         rows = images[start : start + batch]
         clock, begun_cpu = [time.perf_counter()], time.process_time()

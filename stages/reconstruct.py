@@ -213,14 +213,12 @@ def shipped(name: str) -> Path:
 
 
 def _detector(model: "InverseModel", ctx: Context) -> "Detector | None":
-    from ganfoundry.detect.backends import open_detector
-    from ganfoundry.shape.plausibility import detector_of
+    from ganfoundry.shape.plausibility import detector_for
 
-    name = detector_of(model)
-    if not name:
+    detector = detector_for(model)
+    if detector is None:
         ctx.log("The pictures are not checked: no detector ships for the generator that the network learnt from.")
-        return None
-    return open_detector(name, score_threshold=0.5)
+    return detector
 
 
 def read_all(config: Config, size: int, ctx: Context) -> "Pictures":

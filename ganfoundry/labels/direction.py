@@ -45,6 +45,7 @@ class DirectionTraining:
     steps, batch : of the optimiser
     learning_rate, weight_decay : of AdamW, with a cosine schedule
     truncation : psi of the contents
+    seed : of the contents, the first weights and the batches
     """
 
     images: int = 2880
@@ -161,6 +162,11 @@ def train_direction(
     codes : ViewCodeSet of this generator
     training : DirectionTraining
     advance : called with the number of images or steps that were made (a progress bar of `num_advances`)
+
+    Returns
+    -------
+    DirectionHead
+        In evaluation mode, float32.
 
     Raises
     ------

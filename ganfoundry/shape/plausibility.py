@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ganfoundry import weights
-from ganfoundry.detect.backends import Detector
+from ganfoundry.detect.backends import Detector, open_detector
 from ganfoundry.detect.filtering import Decision, FilterRule, decide
 from ganfoundry.shape.inverse_graphics import Reading, guessed_cameras
 from ganfoundry.shape.inverse_model import InverseModel
@@ -27,6 +27,12 @@ def detector_of(model: InverseModel) -> str:
         if made_from and card.get("sha256") == made_from and detector in weights.names():
             return detector
     return ""
+
+
+def detector_for(model: InverseModel) -> Detector | None:
+    """The shipped detector of the world that a network was trained in; None if its generator is unknown."""
+    name = detector_of(model)
+    return open_detector(name, score_threshold=FilterRule().score_threshold) if name else None
 
 
 def look_for_objects(images: NDArray[np.uint8], detector: Detector) -> list[Decision]:

@@ -76,7 +76,7 @@ def knowing() -> SimpleNamespace:
         )
         return Reading(shape, surface, guess)
 
-    return SimpleNamespace(network=network, read=read)
+    return SimpleNamespace(network=network, read=read, description={})
 
 
 @pytest.fixture(scope="module")
