@@ -26,6 +26,7 @@ from ganfoundry.views.codes import ViewCodeSet
 HELD_OUT = 0.1  # of the objects: train-inverse-graphics' default
 CHECKPOINT_STEPS = 250
 VIEWS_DRAWN = 300  # pairs of held-out views
+UNDERSIDE = "wheel"  # the class with wheel arches and underbody
 FRAME = 0.41  # a network's frame is that much smaller than the world's, so that its start is as long as a car
 
 
@@ -116,6 +117,7 @@ def learnt_views(row: Row, sources: Sources, settings: Settings) -> MultiView:
 def network_config(row: Row, views: MultiView, settings: Settings) -> NetworkConfig:
     """The same network for all; only the cameras of renders are known."""
     sizes: dict[str, Any] = {"num_parts": len(views.part_names), "num_keypoints": len(views.keypoint_names)}
+    sizes["hidden_part"] = list(views.part_names).index(UNDERSIDE)
     if row.views != "renders":
         return NetworkConfig(**sizes)
     cameras = data.pool_cameras(settings.views)
@@ -141,6 +143,7 @@ def train_row(
         checkpoint_steps=CHECKPOINT_STEPS,
         advance=lambda _: note(f"step {trainer.step} of {settings.steps}"),
     )
+    trainer.find_hidden()
     palette = data.SCHEMA.level_palette(data.LEVEL)
     save_model(folder, trainer, palette, {"row": row.name})
     (track / CHECKPOINT).unlink()

@@ -52,7 +52,7 @@ Figures = dict[str, float | int | str | None]
 SAMPLES, QUICK_SAMPLES = 5000, 1000
 IMAGENET_SAMPLES = 2000  # of each set: the network is large
 DETECTED = 500  # images of each set that the detector looks at
-VIEW_CONTENTS = 100  # objects that every viewpoint code is measured on
+VIEW_CONTENTS = 100  # objects that every viewpoint code is measured on: so many of every shape
 GROUPS = 3
 CHUNK = 256
 SEED = sample_integer(0, EVALUATION, 0)
@@ -172,6 +172,7 @@ def view_figures(options: argparse.Namespace, loaded: LoadedGan, world: str, not
         folder = options.codes or codes_of(loaded)
         annotator = Annotator.load(weights.network_of(world, "annotator", "train one with train-annotator"))
         codes = ViewCodeSet.load(folder)
+        contents *= len(codes.shapes)  # objects take the shapes in turn
         figures, _ = view_control(loaded, codes, annotator, contents, truncation=0.7, seed=1000)
     except InputError as error:
         note(f"view control skipped: {error}")

@@ -11,7 +11,7 @@ object that was held out: input; drawn from its camera; normals; parts; then oth
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.artifacts import FilteredViews, Gan, InverseGraphics, ViewCodes, ViewLabels, ViewSet, Writer
 from pipeline.config import param
+from pipeline.errors import UserError
 from pipeline.stage import Context, stage_command
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class Config:
     texture: int = param(64, "Rows of the texture, a power of two; it has twice as many columns.", min=16, max=512)
     symmetric_shape: bool = param(True, "Left and right half are mirror images.")
     symmetric_texture: bool = param(True, "What is hidden is painted like its mirror image.")
+    hidden_part: str = param(
+        "", "Part of what no view shows, such as the underside; if not given, that of the nearest place that is shown."
+    )
     held_out: float = param(0.1, "Share of the objects that are kept for the figures.", min=0.0, max=0.9)
     precision: str = param("bf16", "Of the convolutions.", choices=("bf16", "fp32"))
     processes: int = param(
@@ -98,6 +102,7 @@ def run(
     view_set.check_codes(views)
     labels = None if view_labels is None else view_labels.path
     source = Source(config, gan.path, views.path, view_set.path, filtered_views.path, labels, out.path)
+    _hidden_part(config.hidden_part, _data(source)[0].part_names)  # a wrong name is told before any work
     track = out.path / "track"
     track.mkdir(exist_ok=True)
     done = 0
@@ -118,6 +123,7 @@ def run(
             on_progress=advance,
             show=partial(show_held_out, source),
         )
+    trainer.find_hidden()
     learnt, held_out = _data(source)
     judged = held_out if len(held_out) else learnt
     figures = _camera_errors(source, trainer) | {
@@ -222,6 +228,7 @@ def _network(config: Config, data: "MultiView") -> "NetworkConfig":
     from ganfoundry.shape.networks import NetworkConfig
 
     return NetworkConfig(
+        hidden_part=_hidden_part(config.hidden_part, data.part_names),
         num_parts=len(data.part_names),
         num_keypoints=len(data.keypoint_names),
         level=config.level,
@@ -229,6 +236,22 @@ def _network(config: Config, data: "MultiView") -> "NetworkConfig":
         symmetric_shape=config.symmetric_shape,
         symmetric_texture=config.symmetric_texture,
     )
+
+
+def _hidden_part(name: str, part_names: Sequence[str]) -> int | None:
+    """Class of a named part.
+
+    Raises
+    ------
+    UserError
+        If there is no such part.
+    """
+    if not name:
+        return None
+    if name not in part_names[1:]:
+        known = ", ".join(part_names[1:])
+        raise UserError(f"there is no part {name!r}; --hidden-part is one of {known}")
+    return list(part_names).index(name)
 
 
 def _training(config: Config) -> "InverseTraining":

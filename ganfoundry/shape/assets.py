@@ -87,6 +87,7 @@ def assets_of(model: InverseModel, reading: Reading, length: float = LENGTH) -> 
     template, texels = sphere_template(model.network.config.level), model.network.texels
     scale = length / typical_length(model)
     painted = 1 + reading.surface.parts.argmax(1).numpy()
+    shown = ~model.network.hidden.numpy()  # an underside may be said to be of the wheels' class
     textures = stored_images(reading.surface.colours)
     vertices, points = scale * reading.shape.vertices.numpy(), scale * reading.shape.keypoints.numpy()
     assets = []
@@ -101,7 +102,7 @@ def assets_of(model: InverseModel, reading: Reading, length: float = LENGTH) -> 
             extras={"generator_sha256": model.description.get("generator_sha256", "")},
         )
         if WHEEL in model.part_names:
-            wheel = painted[index] == list(model.part_names).index(WHEEL)
+            wheel = (painted[index] == list(model.part_names).index(WHEEL)) & shown
             places, areas = _surface(vertices[index], template, texels, wheel)
             asset = rigged(asset, places, areas, asset.texture[wheel])
         assets.append(asset)

@@ -105,7 +105,8 @@ class InverseModel:
             raise InputError(f"{folder} holds no inverse-graphics network; make one with train-inverse-graphics")
         settings = {key: tuple(v) if isinstance(v, list) else v for key, v in table["network"].items()}
         network = InverseGraphicsNetwork(NetworkConfig(**_BEFORE | settings))
-        network.load_state_dict({name: value.float() for name, value in tensors.items()})
+        tensors.setdefault("paint_source", network.paint_source)  # older files say nothing of what is hidden
+        network.load_state_dict(tensors)  # half precision becomes that of the network
         network.requires_grad_(False).eval()
         palette = np.array(table["palette"], np.uint8)
         return cls(network, table["size"], tuple(table["classes"]), tuple(table["keypoints"]), palette, table)
@@ -123,7 +124,10 @@ def save_model(folder: Path, trainer: InverseTrainer, palette: NDArray[np.uint8]
     extra : dict
         Further entries of network.json: figures, provenance.
     """
-    tensors = {name: value.half().contiguous() for name, value in trainer.network.state_dict().items()}
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value.int()).contiguous()
+        for name, value in trainer.network.state_dict().items()
+    }
     write_atomically(folder / WEIGHTS, save(tensors))
     codes = torch.arange(len(trainer.data.azimuths))
     table = {

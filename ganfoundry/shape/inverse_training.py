@@ -29,6 +29,7 @@ from ganfoundry.gan.train_log import append_line, forget_lines_after
 from ganfoundry.images import network_images
 from ganfoundry.labels.schema import mirror_order
 from ganfoundry.shape.camera_table import CameraTable
+from ganfoundry.shape.hidden import LEAST_SHARE, shown_share
 from ganfoundry.shape.inverse_graphics import Batch, Objective, ObjectiveConfig
 from ganfoundry.shape.multiview import MultiView, distances_outside
 from ganfoundry.shape.networks import InverseGraphicsNetwork, NetworkConfig
@@ -238,6 +239,10 @@ class InverseTrainer:
             raise RunError(self._diverged(f"meshes reach {farthest:.3g} m from their middle: they have exploded"))
         if spread < _LEAST_SPREAD * min(self.network.config.radii):
             raise RunError(self._diverged(f"meshes are {spread:.3g} m thin: they have collapsed"))
+
+    def find_hidden(self) -> None:
+        """Look which places the views show, at the end of training: the others are painted otherwise from now on."""
+        self.network.hide(shown_share(self.network, self.table, self.data) >= LEAST_SHARE)
 
     def _diverged(self, what: str) -> str:
         return (

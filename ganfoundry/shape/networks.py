@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.renderer import render
 from ganfoundry.render.topology import Topology
+from ganfoundry.shape.hidden import paint_hidden, painted_from
 from ganfoundry.shape.regularisers import mirrored
 from ganfoundry.shape.smoothing import smoothing_matrix
 from ganfoundry.shape.template import sphere_template
@@ -64,6 +65,8 @@ class NetworkConfig:
         each is free.
     spread : bool
         Whether hidden places are painted as a change of the colours seen nearest to them, or from nothing.
+    hidden_part : int or None
+        Class of what no view of the training shows, such as an underside; None: that of the nearest place shown.
     """
 
     num_parts: int
@@ -83,6 +86,7 @@ class NetworkConfig:
     part_gain: float = 20.0
     keypoint_mirror: tuple[int, ...] = ()
     spread: bool = True
+    hidden_part: int | None = None
 
 
 class CameraGuess(NamedTuple):
@@ -151,6 +155,7 @@ class InverseGraphicsNetwork(nn.Module):
     smooth: Tensor
     faces: Tensor
     vertex_uv: Tensor
+    paint_source: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -164,6 +169,9 @@ class InverseGraphicsNetwork(nn.Module):
         self.register_buffer("vertex_uv", torch.from_numpy(template.uv)[: len(vertices)], persistent=False)
         self.topology = Topology.of(torch.from_numpy(template.faces), len(vertices))
         self.texels: TexelMap = texel_map(config.level, *config.texture)
+        # The texel whose paint each takes; its own until training has ended, see `hide`.
+        height, width = config.texture
+        self.register_buffer("paint_source", torch.arange(height * width).view(height, width))
         w = config.width
         self.encoder = nn.Sequential(
             nn.Conv2d(3, w, 5, 2, 2),
@@ -253,10 +261,25 @@ class InverseGraphicsNetwork(nn.Module):
                 known, sure = torch.where(better, other, colours), torch.where(better, other_seen, seen)
             base = torch.atanh(_FULL * spread_colours(known, sure)) if self.config.spread else 0.0
             shown = torch.cat([colours * seen, seen, known * sure, sure], 1)
-        painted = self.painter(shape.halfway, shown).float()
-        imagined, parts = (painted[:, :3] + base).tanh(), painted[:, 3:]
+        maps = self.painter(shape.halfway, shown).float()
+        imagined, parts = (maps[:, :3] + base).tanh(), maps[:, 3:]
         parts = self.config.part_gain * self.part_logits + parts
-        return Surface(sure * known + (1 - sure) * imagined, parts, seen)
+        painted = sure * known + (1 - sure) * imagined
+        if self.hidden.any():
+            part = self.config.hidden_part
+            painted, parts = paint_hidden(painted, parts, self.paint_source, None if part is None else part - 1)
+        return Surface(painted, parts, seen)
+
+    @property
+    def hidden(self) -> Tensor:
+        """Which texels no view of the training shows, bool (H, W)."""
+        own = torch.arange(self.paint_source.numel(), device=self.paint_source.device)
+        return self.paint_source != own.view(self.paint_source.shape)
+
+    def hide(self, shown: Tensor) -> None:
+        """Say which texels (H, W) are shown; from now on the others are painted as `hidden_part` says."""
+        points = self.texels.points(self.start[None], self.faces)[0]
+        self.paint_source.copy_(painted_from(shown, points))
 
 
 class Painter(nn.Module):

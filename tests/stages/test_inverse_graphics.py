@@ -135,6 +135,19 @@ def test_without_labels_there_are_meshes_but_no_parts(chain: Chain, tmp_path: Pa
     assert [row[0] for row in model.description["cameras"]] == [30.0 * k for k in range(12)]
 
 
+def test_the_part_of_hidden_places_is_one_of_the_labels(chain: Chain, tmp_path: Path) -> None:
+    model = InverseModel.load(chain.train(tmp_path / "out", chain.labels, hidden_part="mid").path)
+    assert model.network.config.hidden_part == 2
+    hidden = model.network.hidden
+    assert hidden.any()
+    parts = model.read(np.zeros((1, 16, 16, 3), np.uint8)).surface.parts
+    assert (parts.argmax(1)[0][hidden] == 1).all()
+    for name in ("background", "wheel"):
+        with pytest.raises(UserError, match=rf"no part '{name}'; --hidden-part is one of dim, mid, bright"):
+            chain.train(tmp_path / name, chain.labels, hidden_part=name)
+        assert not (tmp_path / name / "track").exists(), "told before any work"
+
+
 def test_cameras_start_where_the_pictures_say_without_bins(chain: Chain, tmp_path: Path) -> None:
     model = InverseModel.load(chain.train(tmp_path / "out", chain.labels, cameras="self", fixed_cameras=True).path)
     azimuths = np.array([row[0] for row in model.description["cameras"]])
