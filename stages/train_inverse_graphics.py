@@ -55,6 +55,7 @@ class Config:
     laplacian: float | None = param(None, "Weight of the Laplacian; larger: smoother meshes.", min=0.0)
     flatness: float | None = param(None, "Weight of the angles between faces; larger: flatter.", min=0.0)
     perceptual: float | None = param(None, "Weight of the discriminator's features; 0: none.", min=0.0)
+    size: int = param(64, "Pixels a side that are learnt: larger views are halved until they are near it.", min=16)
     level: int = param(3, "Of the icosphere: 3 has 642 vertices, 4 has 2,562.", min=1, max=5)
     texture: int = param(64, "Rows of the texture, a power of two; it has twice as many columns.", min=16, max=512)
     symmetric_shape: bool = param(True, "Left and right half are mirror images.")
@@ -148,7 +149,7 @@ def _data(source: Source) -> "tuple[MultiView, MultiView]":
     from ganfoundry.views import ViewCodeSet
 
     codes = ViewCodeSet.load(source.views)
-    data = load_multiview(source.view_set, source.filtered_views, codes, source.view_labels)
+    data = load_multiview(source.view_set, source.filtered_views, codes, source.view_labels, size=source.config.size)
     data = data.take(data.usable())
     starts = _starts(source, data)
     if starts is not None:

@@ -25,6 +25,7 @@ def load_multiview(
     *,
     everything: bool = False,
     masks: Literal["labels", "filter"] = "labels",
+    size: int | None = None,
 ) -> MultiView:
     """Kept images of a multi-view set, in memory.
 
@@ -40,6 +41,8 @@ def load_multiview(
         Whose outlines are learnt. A Mask R-CNN draws an object with 28 pixels a side, and cuts wheels off; the labels'
         outline is as sharp as the generator's own maps. Where the two differ much, and without labels, it is the
         filter's.
+    size : int, optional
+        Larger images are halved for as long as they do not become smaller than that.
 
     Raises
     ------
@@ -67,7 +70,7 @@ def load_multiview(
         sharp = np.stack([_largest_piece(label > 0) for label in optional["parts"]])
         outlines = np.where(_agree(sharp, outlines)[:, None, None], sharp, outlines)
     middles = [codes.bins.first + codes.bins.width * code.bin for code in codes.codes]
-    return MultiView(
+    data = MultiView(
         images=images.read("image")[keep],
         masks=outlines,
         objects=images.read("object")[keep].astype(np.int64),
@@ -76,6 +79,7 @@ def load_multiview(
         **optional,
         **names,
     )
+    return data if size is None else data.at_most(size)
 
 
 def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

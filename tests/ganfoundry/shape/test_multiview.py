@@ -80,6 +80,60 @@ def test_sets_of_other_lengths_are_named() -> None:
         check_same_set([("the views", 4), ("the masks", 4), ("the labels", 3)])
 
 
+def test_halving_is_the_mean_the_majority_and_the_surest_part() -> None:
+    """Against a loop over pixels; every kind of tie occurs."""
+    rng = np.random.default_rng(0)
+    n, size = 3, 12
+    parts = rng.choice([0, 1, 2, 255], (n, size, size), p=[0.3, 0.3, 0.3, 0.1]).astype(np.uint8)
+    parts[0, :2, :2] = 255
+    views = MultiView(
+        images=rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8),
+        masks=rng.random((n, size, size)) < 0.5,
+        objects=np.zeros(n, np.int64),
+        codes=np.arange(n),
+        azimuths=(0.0, 30.0, 60.0),
+        parts=parts,
+        certainty=rng.choice([0.0, 0.5, 1.0], (n, size, size)).astype(np.float32),
+        keypoints=rng.random((n, 2, 3)).astype(np.float32) * [size, size, 1],
+    )
+    found = views.halved()
+    assert views.certainty is not None
+    assert found.parts is not None
+    assert found.certainty is not None
+    for index in np.ndindex(n, size // 2, size // 2):
+        i, row, column = index
+        block = np.s_[i, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        mean = views.images[block].reshape(4, 3).astype(float).mean(0)
+        assert np.abs(found.images[index] - mean).max() <= 0.5
+        assert found.masks[index] == (views.masks[block].sum() >= 2)
+        votes: dict[int, float] = {}
+        for part, weight in zip(parts[block].ravel(), views.certainty[block].ravel(), strict=True):
+            votes[int(part)] = votes.get(int(part), 0.0) + float(weight)
+        votes.pop(255, None)
+        wanted = max(sorted(votes), key=lambda part: votes[part], default=255)
+        assert found.parts[index] == wanted
+        assert found.certainty[index] == votes.get(wanted, 0) / 4
+    assert np.allclose(found.keypoints[..., :2], views.keypoints[..., :2] / 2)
+    assert np.array_equal(found.keypoints[..., 2], views.keypoints[..., 2])
+    assert np.array_equal(found.codes, views.codes)
+
+
+def test_views_are_halved_until_they_are_near_a_size(views: MultiView) -> None:
+    assert [views.at_most(size).size for size in (4, 7, 8, 16, 100)] == [4, 8, 8, 16, 16]
+    odd = views.take(np.arange(1)).at_most(1)
+    assert odd.size == 1
+    with pytest.raises(InputError, match="1 px cannot be halved"):
+        odd.halved()
+
+
+def test_a_camera_sees_the_halved_views_as_the_whole_ones() -> None:
+    """A toy set drawn at twice the size and halved is the toy set."""
+    small, large = toy_views(objects=2, size=32), toy_views(objects=2, size=64).halved()
+    assert np.abs(small.images.astype(int) - large.images).mean() < 4
+    assert (small.masks != large.masks).mean() < 0.02
+    assert np.allclose(small.keypoints, large.keypoints, atol=1e-3)
+
+
 def test_codes_that_share_objects_are_one_group() -> None:
     rows = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 3), (2, 5)]  # (object, code); code 4 has no images
     objects, codes = (np.array(column) for column in zip(*rows, strict=True))

@@ -59,6 +59,10 @@ def test_outlines_are_the_labels_where_the_filter_agrees(folders: tuple[Path, Pa
     assert data.azimuths == (0.0, 90.0)
 
 
+def test_large_images_are_halved(folders: tuple[Path, Path, Any, Path]) -> None:
+    assert [load_multiview(*folders, size=size).size for size in (4, 5, 8, 9, 16, 64)] == [4, 8, 8, 16, 16, 16]
+
+
 def test_the_filters_outlines_can_be_asked_for(folders: tuple[Path, Path, Any, Path]) -> None:
     views, filtered, codes, labels = folders
     for data in (
