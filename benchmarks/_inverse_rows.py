@@ -12,7 +12,7 @@ import torch
 from benchmarks import _inverse_data as data
 from benchmarks import _inverse_score as judge
 from benchmarks._inverse_data import Unseen
-from benchmarks._inverse_views import CODES, Sources, generated
+from benchmarks._inverse_views import Sources, generated
 from ganfoundry.errors import InputError
 from ganfoundry.shape.camera_table import CameraTable
 from ganfoundry.shape.inverse_graphics import ObjectiveConfig
@@ -185,14 +185,14 @@ def measure(row: Row, seed: int, settings: Settings, sources: Sources, model: In
     table = judge.table_of(model)
     figures = judge.named(evaluate_views(model.network, table, held_out, objects=VIEWS_DRAWN, seed=seed))
     if row.views != "renders" and row.method == "train":
-        figures |= camera_table_errors(table, learnt)
+        figures |= camera_table_errors(table, learnt, sources.codes())
     similarity = judge.similarity_of(model, shots, pool)
     return figures | _scores(judge.network_method(model, similarity), unseen)
 
 
-def camera_table_errors(table: CameraTable, learnt: MultiView) -> dict[str, float]:
+def camera_table_errors(table: CameraTable, learnt: MultiView, known: ViewCodeSet) -> dict[str, float]:
     """Median errors of the table against the pose network, degrees, over the codes that there are images of."""
-    codes = ViewCodeSet.load(CODES).codes
+    codes = known.codes
     rows = sorted(set(learnt.codes.tolist()))
     elevations = table.parameters_of(torch.tensor(rows))[:, 1].detach().numpy()
     return {

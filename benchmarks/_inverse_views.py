@@ -1,5 +1,6 @@
 """Generated views that the inverse-graphics benchmark learns from: stages of the pipeline made them."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from ganfoundry.shape.multiview import MultiView
 from ganfoundry.shape.multiview_loading import load_multiview
 from ganfoundry.views.codes import ViewCodeSet
 
-CODES = Path("annotations/cars/views")
+SIZE = 64  # views of larger generators are halved
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,26 @@ class Sources:
                 searched = ", ".join(map(str, runs))
                 raise InputError(
                     f"{searched} holds no {stage}; run `make demo` and `python cli.py label-views --run demo "
-                    f"--views {CODES}`, or name other runs with --runs"
+                    "--views annotations/cars/views`, or name other runs with --runs"
                 )
             found.append(places[0])
         return cls(*found)
+
+    def codes(self) -> ViewCodeSet:
+        """The viewpoint codes that the set was made with, where its run.json says they are.
+
+        Raises
+        ------
+        InputError
+            If they are no longer there.
+        """
+        record = json.loads((self.views / "run.json").read_text("utf-8"))
+        return ViewCodeSet.load((self.views / record["inputs"]["views"]["path"]).resolve())
 
 
 def generated(sources: Sources, *, everything: bool = False) -> MultiView:
     """The labelled multi-view set; `everything`: what the filter dropped, too."""
     data = load_multiview(
-        sources.views, sources.filtered, ViewCodeSet.load(CODES), sources.labels, everything=everything
+        sources.views, sources.filtered, sources.codes(), sources.labels, everything=everything, size=SIZE
     )
     return data.take(data.usable())

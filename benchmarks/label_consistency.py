@@ -34,7 +34,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks._inverse_data import LEVEL, SCHEMA, WORLD_OF_CARS
-from benchmarks._inverse_views import CODES, Sources
+from benchmarks._inverse_views import SIZE, Sources
 from ganfoundry import weights
 from ganfoundry.data.seeds import EVALUATION, sample_integer, sample_rng
 from ganfoundry.errors import InputError
@@ -47,7 +47,6 @@ from ganfoundry.shape.label_consistency import mean_part_iou, view_confusion
 from ganfoundry.shape.labelled_3d import camera_parameters, cameras_from, label_views, object_models
 from ganfoundry.shape.multiview import MultiView
 from ganfoundry.shape.multiview_loading import load_multiview
-from ganfoundry.views.codes import ViewCodeSet
 from ganfoundry.worlds.annotator import Annotator
 from ganfoundry.worlds.base import Sample
 
@@ -58,8 +57,7 @@ RENDER_STREAM = 5  # of root seeds: no other benchmark's renders
 
 def held_out_views(model_folder: Path, sources: Sources) -> MultiView:
     """The labelled views of the objects that a network did not learn from, as its run.json says."""
-    codes = ViewCodeSet.load(CODES)
-    data = load_multiview(sources.views, sources.filtered, codes, sources.labels)
+    data = load_multiview(sources.views, sources.filtered, sources.codes(), sources.labels, size=SIZE)
     data = data.take(data.usable())
     try:
         config = json.loads((model_folder / "run.json").read_text("utf-8"))["config"]

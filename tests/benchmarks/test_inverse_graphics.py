@@ -38,7 +38,9 @@ def sources(tmp_path) -> Sources:
     """Folders that say what they are."""
     for stage in ("generate-views", "filter-views", "label-views"):
         (tmp_path / "run" / stage).mkdir(parents=True)
-        (tmp_path / "run" / stage / "run.json").write_text(json.dumps({"fingerprint": stage}))
+        codes = {"inputs": {"views": {"path": "../../views"}}} if stage == "generate-views" else {}
+        (tmp_path / "run" / stage / "run.json").write_text(json.dumps({"fingerprint": stage} | codes))
+    (tmp_path / "views").symlink_to(Path("annotations/cars/views").resolve())
     return Sources.find([tmp_path / "nothing", tmp_path / "run"])
 
 
@@ -190,6 +192,13 @@ def test_what_is_cached_is_what_was_measured():
     assert np.allclose(found.keypoints, true.keypoints)
     assert found.known.all()
     assert found.diagonal == pytest.approx(np.linalg.norm(np.ptp(car.mesh.vertices, axis=0)))
+
+
+def test_the_codes_are_those_that_the_set_was_made_with(sources):
+    assert sources.codes().generator_sha256 == data.generator().sha256
+    (sources.views.parent.parent / "views").unlink()
+    with pytest.raises(InputError, match="views"):
+        sources.codes()
 
 
 def test_the_whole_of_it_at_toy_sizes(sources, monkeypatch, capsys, tmp_path):

@@ -81,7 +81,8 @@ def test_the_last_line_is_json(
 def test_a_folder_that_does_not_say_what_was_held_out_is_refused(
     tmp_path: Path, data: MultiView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_consistency, "load_multiview", lambda *_: data)
+    monkeypatch.setattr(label_consistency, "load_multiview", lambda *_, size: data)
+    monkeypatch.setattr(Sources, "codes", lambda self: None)
     sources = Sources(tmp_path, tmp_path, tmp_path)
     with pytest.raises(InputError, match="does not say which objects were held out"):
         label_consistency.held_out_views(tmp_path, sources)
