@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks._jobs import cached
 from benchmarks._labels_foreign import foreign_examples, installed
+from benchmarks.views import codes_of
 from ganfoundry import weights
 from ganfoundry.data.seeds import CONTENT, EVALUATION, LABEL, WORLD, sample_integer, sample_rng
 from ganfoundry.downstream import Examples, NetConfig, Recipe
@@ -27,6 +28,7 @@ from ganfoundry.downstream.model import load_net, save_net
 from ganfoundry.downstream.networks import Net
 from ganfoundry.gan.checkpoints import LoadedGan, load_gan
 from ganfoundry.gan.latents import content_codes
+from ganfoundry.images import halved_images, halved_labels
 from ganfoundry.labels.direction import DirectionHead, DirectionTraining, coarse_layers, train_direction
 from ganfoundry.labels.feature_table import FeatureTable
 from ganfoundry.labels.filtering import select
@@ -41,7 +43,7 @@ from ganfoundry.worlds.annotator import Annotator
 from ganfoundry.worlds.annotator_data import render_samples
 
 WORLD_NAME, GAN, LEVEL, OUTER_LEVEL = "cars", "cars-64", "parts12", "parts5"
-LABELS, VIEWS = Path("annotations/cars/labels"), Path("annotations/cars/views")
+SIZE = 64  # of all images; what a larger generator makes is halved
 CACHE = Path("outputs/cache/labels")
 VERSION = 2  # of what is made here: files of another one are not read
 POOL_SEED, TEST_SEED = sample_integer(0, EVALUATION, 1), sample_integer(0, EVALUATION, 2)
@@ -126,25 +128,30 @@ def features(config: NetConfig, recipe: Recipe, count: int) -> Net:
     return load_net(path)
 
 
-@lru_cache(maxsize=1)
-def generator() -> LoadedGan:
-    """The shipped generator."""
-    return load_gan(GAN)
+@lru_cache(maxsize=2)
+def generator(name: str = GAN) -> LoadedGan:
+    """A shipped generator."""
+    return load_gan(name)
 
 
-def annotated(count: int, seed: int) -> LabelSet:
-    """Labelled samples of the generator: `count` of the committed ones by chance, all in order if that is all.
+def annotations(gan: str) -> Path:
+    """Folder with the committed viewpoint codes and labels of a generator."""
+    return codes_of(generator(gan)).parent
+
+
+def annotated(count: int, seed: int, gan: str = GAN) -> LabelSet:
+    """Labelled samples of a generator: `count` of the committed ones by chance, all in order if that is all.
 
     More than those there are: further samples, labelled by the network that proposed the committed labels.
     """
-    labels = LabelSet.load(LABELS, generator().sha256)
+    labels = LabelSet.load(annotations(gan) / "labels", generator(gan).sha256)
     if count <= len(labels):
         rows = np.arange(count) if count == len(labels) else sample_rng(seed, LABEL, count).permutation(16)[:count]
         return _rows(labels, np.sort(rows))
     w = content_codes(
-        generator().generator, [sample_integer(1, LABEL, i) for i in range(count - len(labels))], TRUNCATION
+        generator(gan).generator, [sample_integer(1, LABEL, i) for i in range(count - len(labels))], TRUNCATION
     )
-    images, _ = images_and_features(generator().generator.synthesis, w, ())
+    images, _ = images_and_features(generator(gan).generator.synthesis, w, ())
     said = Annotator.load(weights.path(f"{WORLD_NAME}-annotator")).annotate(images)
     assert labels.keypoints is not None
     return replace(
@@ -158,10 +165,10 @@ def annotated(count: int, seed: int) -> LabelSet:
     )
 
 
-@lru_cache(maxsize=1)
-def label_digest() -> str:
+@lru_cache(maxsize=2)
+def label_digest(gan: str = GAN) -> str:
     """Of the committed labels."""
-    labels = LabelSet.load(LABELS, generator().sha256)
+    labels = LabelSet.load(annotations(gan) / "labels", generator(gan).sha256)
     assert labels.keypoints is not None
     return hashlib.sha256(labels.masks.tobytes() + labels.w.tobytes() + labels.keypoints.tobytes()).hexdigest()
 
@@ -184,10 +191,11 @@ def preset_of(name: str) -> Preset:
     return replace(get_preset("ours"), direction=False) if name == LABELS_ALONE else get_preset(name)
 
 
-def direction(seed: int) -> DirectionHead:
+def direction(seed: int, name: str = GAN) -> DirectionHead:
     """What the committed viewpoint codes teach about directions; trained if it is not there."""
-    training, gan = DirectionTraining(seed=seed), generator()
-    codes, layers = ViewCodeSet.load(VIEWS), coarse_layers(gan.generator.synthesis.feature_dims)
+    training, gan = DirectionTraining(seed=seed), generator(name)
+    codes = ViewCodeSet.load(annotations(name) / "views")
+    layers = coarse_layers(gan.generator.synthesis.feature_dims)
     known = f"{training!r} {gan.sha256} {hashlib.sha256(codes.w.tobytes()).hexdigest()} {VERSION}"
     path = CACHE / "directions" / f"{hashlib.sha256(known.encode()).hexdigest()[:10]}.safetensors"
     if not path.exists():
@@ -208,6 +216,7 @@ class SetKey:
     labels : how many it has learnt from
     calibrated : whether cross-validation calibrates the keypoints' chance of being visible; the parts are the same
     truncation : psi of the samples that it labels
+    gan : whose samples they are
     """
 
     preset: str
@@ -215,13 +224,15 @@ class SetKey:
     seed: int
     calibrated: bool = True
     truncation: float = TRUNCATION
+    gan: str = GAN
 
     @property
     def folder(self) -> Path:
         """Where its interpreter is cached."""
         # A changed preset, generator, calibration or label: another set.
-        known = f"{preset_of(self.preset)!r} {generator().sha256} {FOLDS} {FOLD_MEMBERS} {self.calibrated} {VERSION}"
-        known += f" {label_digest()}"
+        sha256 = generator(self.gan).sha256
+        known = f"{preset_of(self.preset)!r} {sha256} {FOLDS} {FOLD_MEMBERS} {self.calibrated} {VERSION}"
+        known += f" {label_digest(self.gan)}"
         digest = hashlib.sha256(known.encode()).hexdigest()[:10]
         return CACHE / "sets" / f"{self.preset}-{self.labels}-seed{self.seed}-{digest}"
 
@@ -231,9 +242,10 @@ def interpreter(key: SetKey) -> StyleInterpreter:
     path = key.folder / "interpreter.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        preset, labels = preset_of(key.preset), annotated(key.labels, key.seed)
+        preset, labels = preset_of(key.preset), annotated(key.labels, key.seed, key.gan)
         preset = replace(preset, training=replace(preset.training, seed=key.seed))
-        synthesis, head = generator().generator.synthesis, direction(key.seed) if preset.direction else None
+        synthesis = generator(key.gan).generator.synthesis
+        head = direction(key.seed, key.gan) if preset.direction else None
         _, table = images_and_table(
             synthesis, torch.from_numpy(labels.w), preset.layers(synthesis), mode=preset.mode,
             standardise=preset.training.standardise, direction=head,
@@ -266,42 +278,51 @@ def _fitted(
     return found.with_config(visibility=curve)
 
 
-def sample_part(rows: range, truncation: float) -> NDArray[np.uint8]:
+def sample_part(rows: range, truncation: float, gan: str = GAN) -> NDArray[np.uint8]:
     """Generated images of some rows."""
 
     def make() -> Arrays:
-        w = _codes(rows, truncation)
-        return {"image": images_and_features(generator().generator.synthesis, w, (), batch=32)[0]}
+        images, _ = images_and_features(generator(gan).generator.synthesis, _codes(rows, truncation, gan), (), batch=32)
+        while images.shape[1] > SIZE:
+            images = halved_images(images)
+        return {"image": images}
 
-    folder = CACHE / f"samples-{SAMPLE_SEED}-psi{truncation}"
+    whose = "" if gan == GAN else f"{gan}-{generator(gan).sha256[:10]}-"
+    folder = CACHE / f"samples-{whose}{SAMPLE_SEED}-psi{truncation}"
     return cached(folder / f"{rows.start:06d}-{rows.stop:06d}.npz", make)["image"]
 
 
-def _codes(rows: range, truncation: float) -> torch.Tensor:
+def _codes(rows: range, truncation: float, gan: str) -> torch.Tensor:
     seeds = [sample_integer(SAMPLE_SEED, CONTENT, row) for row in rows]
-    return content_codes(generator().generator, seeds, truncation)
+    return content_codes(generator(gan).generator, seeds, truncation)
 
 
 def label_part(key: SetKey, rows: range) -> Arrays:
     """Labels, keypoints and scores that an interpreter gives to some rows."""
 
     def make() -> Arrays:
-        w = _codes(rows, key.truncation)
-        made = label_samples(generator().generator.synthesis, interpreter(key), w, dtype=torch.bfloat16)
-        found: Arrays = {"label": made.label, "score": made.score}
-        return found if made.keypoints is None else {**found, "keypoints": made.keypoints}
+        w = _codes(rows, key.truncation, key.gan)
+        made = label_samples(generator(key.gan).generator.synthesis, interpreter(key), w, dtype=torch.bfloat16)
+        label, keypoints = made.label, made.keypoints
+        while label.shape[1] > SIZE:
+            label = halved_labels(label)[0]
+        found: Arrays = {"label": label, "score": made.score}
+        if keypoints is None:
+            return found
+        places = np.array([SIZE / made.label.shape[1]] * 2 + [1], np.float32)
+        return {**found, "keypoints": keypoints * places}
 
     return cached(key.folder / f"psi{key.truncation}" / f"{rows.start:06d}-{rows.stop:06d}.npz", make)
 
 
-def labeller() -> str:
+def labeller(gan: str = GAN) -> str:
     """What names the network that proposed the committed labels, and the generator whose samples it labels here."""
-    return f"{generator().sha256[:10]}-{str(weights.read_card(f'{WORLD_NAME}-annotator')['sha256'])[:10]}"
+    return f"{generator(gan).sha256[:10]}-{str(weights.read_card(f'{WORLD_NAME}-annotator')['sha256'])[:10]}"
 
 
-def labeller_part(rows: range) -> Examples:
+def labeller_part(rows: range, gan: str = GAN) -> Examples:
     """Some rows of the samples as that network labels them."""
-    image = sample_part(rows, TRUNCATION)
+    image = sample_part(rows, TRUNCATION, gan)
 
     def make() -> Arrays:
         said = Annotator.load(weights.path(f"{WORLD_NAME}-annotator")).annotate(image)
@@ -310,19 +331,19 @@ def labeller_part(rows: range) -> Examples:
         return {"label": SCHEMA.merge(LEVEL)[said.parts], "keypoints": keypoints}
 
     name = f"{rows.start:06d}-{rows.stop:06d}.npz"
-    return Examples(image, **cached(CACHE / f"labeller-{labeller()}-{VERSION}" / name, make))
+    return Examples(image, **cached(CACHE / f"labeller-{labeller(gan)}-{VERSION}" / name, make))
 
 
-def labeller_set(count: int) -> Examples:
+def labeller_set(count: int, gan: str = GAN) -> Examples:
     """The first `count` samples as the labeller of the 16 labels them: no interpreter's errors are in it."""
-    return joined([labeller_part(rows) for rows in parts_of(count)])
+    return joined([labeller_part(rows, gan) for rows in parts_of(count)])
 
 
 def labelled_set(key: SetKey, count: int, fraction: float) -> Examples:
     """The first `count` samples as an interpreter labels them, some of them dropped by the rule of its preset."""
     pieces = [label_part(key, rows) for rows in parts_of(count)]
     table = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    image = np.concatenate([sample_part(rows, key.truncation) for rows in parts_of(count)])
+    image = np.concatenate([sample_part(rows, key.truncation, key.gan) for rows in parts_of(count)])
     rule = preset_of(key.preset).filter_rule if fraction > 0 else "most-uncertain"
     kept = select(table["score"], fraction=fraction, rule=rule).kept
     return Examples(image, table["label"], table.get("keypoints")).rows(kept)

@@ -52,8 +52,8 @@ class Job:
         """What the result follows from; one of something else is not this job's."""
         row = ROWS[self.row]
         made_of = row.set_key(self.seed).folder.name if row.method in SYNTHETIC else ""
-        made_of = data.labeller() if row.method == "labeller" else made_of
-        about = {"row": asdict(row), "seed": self.seed, "settings": asdict(self.settings)}
+        made_of = data.labeller(row.gan) if row.method == "labeller" else made_of
+        about = {"row": row.described(), "seed": self.seed, "settings": asdict(self.settings)}
         how = {"recipe": asdict(Recipe()), "network": asdict(rows.network(row, "parts")), "version": data.VERSION}
         return {**about, "interpreter": made_of, **how}
 
@@ -107,14 +107,15 @@ def needs(job: Job) -> list[Task]:
             return found
         for part in data.parts_of(row.images_of(settings)):
             span = f"{part.start} to {part.stop}"
-            found.append(Task(f"images {span}, psi {key.truncation}", data.sample_part, (part, key.truncation)))
+            found.append(_sample_task(part, key.truncation, key.gan))
             of = f"of {key.folder.name}, psi {key.truncation}"
             found.append(Task(f"labels {span} {of}", data.label_part, (key, part), (name,)))
     elif row.method == "labeller":
         for part in data.parts_of(row.images_of(settings)):
             span = f"{part.start} to {part.stop}"
-            images = Task(f"images {span}, psi {data.TRUNCATION}", data.sample_part, (part, data.TRUNCATION))
-            found += [images, Task(f"labeller, {span}", data.labeller_part, (part,), (images.name,))]
+            images = _sample_task(part, data.TRUNCATION, row.gan)
+            name = f"labeller of {row.gan}, {span}"
+            found += [images, Task(name, data.labeller_part, (part, row.gan), (images.name,))]
     else:
         more = row.method in ("mean-teacher", "self-trained")
         found += _render_tasks("renders", data.POOL_SEED, rows.UNLABELLED if more else rows.POOL)
@@ -122,6 +123,11 @@ def needs(job: Job) -> list[Task]:
         found.append(Task(f"features, seed {job.seed}", rows.self_trained, (job.seed, settings), names(found)))
     found += _render_tasks("test renders", data.TEST_SEED, settings.test)
     return [*found, Task("cars made by others", data.outer, (settings.outer,))]
+
+
+def _sample_task(part: range, truncation: float, gan: str) -> Task:
+    name = f"images of {gan} {part.start} to {part.stop}, psi {truncation}"
+    return Task(name, data.sample_part, (part, truncation, gan))
 
 
 def _render_tasks(kind: str, root: int, count: int) -> list[Task]:

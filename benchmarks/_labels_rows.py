@@ -1,7 +1,8 @@
 """Rows of the label benchmark: what each trains on. Everything else is the same for all of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
@@ -70,6 +71,7 @@ class Row:
     truncation : psi of them ("gan")
     keypoints : whether keypoints are trained as well
     target : whether the targets of the summary need it: such rows are run first
+    gan : whose samples ("gan", "labeller"); images of more than 64 px, their labels and keypoints are halved
     """
 
     name: str
@@ -83,10 +85,17 @@ class Row:
     truncation: float = data.TRUNCATION
     keypoints: bool = True
     target: bool = False
+    gan: str = data.GAN
 
     def set_key(self, seed: int) -> SetKey:
         """The labelled set that it trains on ("gan")."""
-        return SetKey(self.preset, self.labels, seed, calibrated=self.labels == LABELS, truncation=self.truncation)
+        calibrated = self.labels == LABELS
+        return SetKey(self.preset, self.labels, seed, calibrated, self.truncation, self.gan)
+
+    def described(self) -> dict[str, Any]:
+        """Its fields, for what a result follows from; the usual generator is not named."""
+        fields = asdict(self)
+        return fields if self.gan != data.GAN else {name: value for name, value in fields.items() if name != "gan"}
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -127,6 +136,14 @@ ROWS = {
             keypoints=False,
         ),
         Row("untruncated_3000", "ours, 3,000 images at psi 1", images=FILTER_IMAGES, truncation=1.0, keypoints=False),
+        Row("ours_128", "ours with cars-128, halved, 3,000 images", images=FILTER_IMAGES, gan="cars-128"),
+        Row(
+            "labeller_128",
+            "these 3,000, all labelled by the labeller of the 16",
+            "labeller",
+            images=FILTER_IMAGES,
+            gan="cars-128",
+        ),
         Row("images_1000", "ours, 1,000 images", images=CURVE_IMAGES, keypoints=False),
         *(
             Row(
@@ -184,7 +201,7 @@ def training_set(row: Row, seed: int, settings: Settings) -> Examples:
     if row.method in GAN:
         return data.labelled_set(row.set_key(seed), row.images_of(settings), row.fraction)
     if row.method == "labeller":
-        return data.labeller_set(row.images_of(settings))
+        return data.labeller_set(row.images_of(settings), row.gan)
     pool = data.renders(POOL_SEED, POOL)
     return pool.rows(sample_rng(seed, LABEL, 0).permutation(POOL)[: row.labels])
 
@@ -214,7 +231,7 @@ def uncertainty_figures(row: Row, seed: int, settings: Settings) -> dict[str, fl
     Bad are the worst tenth by the share of wrong object pixels, as many as the filter drops ("auroc"), or the worse
     half ("auroc_median").
     """
-    gan, found = data.generator(), data.interpreter(row.set_key(seed))
+    gan, found = data.generator(row.gan), data.interpreter(row.set_key(seed))
     judge = factory.Judge.load(factory.labels(gan))
     images, said = label_unseen(found, gan, min(UNCERTAIN_IMAGES, settings.images))
     truth, trusted = judge.trusted(images)

@@ -13,6 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ganfoundry.errors import InputError
+from ganfoundry.images import fours, halved_images, halved_labels
 
 IGNORED = 255  # part label of pixels that nothing is known of
 
@@ -117,14 +118,13 @@ class MultiView:
             raise InputError(f"images of {self.size} px cannot be halved")
         parts, certainty = self.parts, self.certainty
         if parts is not None:
-            parts, certainty = _vote(parts, np.ones(parts.shape, np.float32) if certainty is None else certainty)
+            parts, certainty = halved_labels(parts, certainty, ignored=IGNORED)
         keypoints = self.keypoints
         if keypoints is not None:
             keypoints = keypoints * np.array([0.5, 0.5, 1], np.float32)
-        means = [_fours(some.astype(np.uint16)).sum(0) for some in np.array_split(self.images, 1 + len(self) // 1000)]
         return MultiView(
-            images=((np.concatenate(means) + 2) // 4).astype(np.uint8),
-            masks=_fours(self.masks).sum(0) >= 2,
+            images=halved_images(self.images),
+            masks=fours(self.masks).sum(0) >= 2,
             objects=self.objects,
             codes=self.codes,
             azimuths=self.azimuths,
@@ -177,26 +177,6 @@ class MultiView:
             )
         chosen = rng.choice(able, objects, replace=len(able) < objects)
         return np.stack([rng.choice(self._rows[int(number)], views, replace=False) for number in chosen])
-
-
-def _fours(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The four pixels of every 2 x 2, (4, N, S / 2, S / 2, ...)."""
-    return np.stack([values[:, row::2, column::2] for row in (0, 1) for column in (0, 1)])
-
-
-def _vote(
-    parts: npt.NDArray[np.uint8], certainty: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Part and certainty of every 2 x 2 pixels."""
-    labels, weights = _fours(parts), _fours(certainty)
-    best: npt.NDArray[np.uint8] = np.full(labels.shape[1:], IGNORED, np.uint8)
-    most: npt.NDArray[np.float32] = np.zeros(labels.shape[1:], np.float32)
-    for part in np.unique(parts[parts != IGNORED]):
-        chosen = labels == part
-        votes = np.where(chosen, weights, np.float32(0)).sum(0)
-        better = (votes > most) | (chosen.any(0) & (best == IGNORED))
-        best[better], most[better] = part, votes[better]
-    return best, most * np.float32(0.25)
 
 
 def distances_outside(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

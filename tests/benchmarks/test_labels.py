@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from ganfoundry import weights
 from ganfoundry.data.seeds import CONTENT, LABEL, WORLD, sample_integer
 from ganfoundry.downstream import NetConfig, build_net
 from ganfoundry.errors import InputError
+from ganfoundry.images import halved_images, halved_labels
+from ganfoundry.labels.synthesis import images_and_features
 from ganfoundry.worlds import get_world
 from ganfoundry.worlds.annotator import Annotator
 from ganfoundry.worlds.annotator_data import render_samples
@@ -105,6 +108,36 @@ def test_the_labeller_says_of_the_samples_of_ours_what_it_says_of_any_image(monk
     again = rows.training_set(rows.ROWS["labeller"], 1, job.settings)
     np.testing.assert_array_equal(found.label, again.label)
     assert len(list(tmp_path.glob("labeller-*/*.npz"))) == 2
+
+
+def test_samples_of_a_larger_generator_are_halved_with_their_labels(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "CACHE", tmp_path)
+    gan = data.generator("cars-128")
+    part = range(3)
+    found = data.sample_part(part, 0.7, "cars-128")
+    own = images_and_features(gan.generator.synthesis, data._codes(part, 0.7, "cars-128"), ())[0]
+    assert own.shape == (3, 128, 128, 3)
+    assert np.array_equal(found, halved_images(own))
+    assert not np.array_equal(found, data.sample_part(part, 0.7))
+    label = np.random.default_rng(0).integers(0, 12, (3, 128, 128)).astype(np.uint8)
+    keypoints = np.full((3, 24, 3), [64.0, 128.0, 0.5], np.float32)
+    made = SimpleNamespace(label=label, keypoints=keypoints, score=np.arange(3.0))
+    monkeypatch.setattr(data, "label_samples", lambda *_, dtype: made)
+    monkeypatch.setattr(data, "interpreter", lambda key: None)
+    key = rows.ROWS["ours_128"].set_key(0)
+    examples = data.labelled_set(key, 3, 0.0)
+    assert np.array_equal(examples.image, found)
+    assert np.array_equal(examples.label, halved_labels(label)[0])
+    assert (examples.keypoints == [32.0, 64.0, 0.5]).all()
+    assert key.folder.name != replace(key, gan="cars-64").folder.name
+    needed = [task for task in jobs.needs(jobs.Job("labeller_128", 0, SMALL)) if task.function is data.labeller_part]
+    assert {task.arguments[1] for task in needed} == {"cars-128"}
+
+
+def test_the_usual_generator_is_not_part_of_what_a_result_follows_from():
+    """Results from before rows could have another one still count."""
+    assert "gan" not in jobs.Job("ours", 0, SMALL).identity["row"]
+    assert jobs.Job("ours_128", 0, SMALL).identity["row"]["gan"] == "cars-128"
 
 
 def test_an_interrupted_job_leaves_no_result_and_begins_again(stand_ins, monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ganfoundry.images import network_images, stored_images
+from ganfoundry.images import halved_images, halved_labels, network_images, stored_images
 
 
 def test_every_stored_value_comes_back():
@@ -30,3 +30,22 @@ def test_read_only_and_turned_arrays_are_taken(tmp_path):
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     assert torch.equal(network_images(mapped), network_images(stored))
     assert torch.equal(network_images(stored[:, :, ::-1]), network_images(stored).flip(3))
+
+
+def test_halved_images_are_rounded_means():
+    stored = np.random.default_rng(0).integers(0, 256, (1500, 2, 4, 3), np.uint8)
+    found = halved_images(stored)
+    assert found.dtype == np.uint8
+    for column in range(2):
+        mean = stored[:, :, 2 * column : 2 * column + 2].reshape(1500, 4, 3).mean(1)
+        assert np.abs(found[:, 0, column] - mean).max() <= 0.5
+    full = np.full((1, 2, 2, 3), 255, np.uint8)
+    assert (halved_images(full) == 255).all()
+
+
+def test_halved_labels_without_weights_are_the_majority():
+    labels = np.array([[[3, 3, 0, 255], [1, 3, 255, 255], [2, 1, 255, 255], [1, 2, 255, 255]]], np.uint8)
+    found, weights = halved_labels(labels)
+    assert found.tolist() == [[[3, 0], [1, 255]]]
+    assert weights.tolist() == [[[0.75, 0.25], [0.5, 0.0]]]
+    assert halved_labels(labels, ignored=1)[0].tolist() == [[[3, 255], [2, 255]]]
