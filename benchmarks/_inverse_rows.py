@@ -116,8 +116,11 @@ def learnt_views(row: Row, sources: Sources, settings: Settings) -> MultiView:
 
 def network_config(row: Row, views: MultiView, settings: Settings) -> NetworkConfig:
     """The same network for all; only the cameras of renders are known."""
-    sizes: dict[str, Any] = {"num_parts": len(views.part_names), "num_keypoints": len(views.keypoint_names)}
-    sizes["hidden_part"] = list(views.part_names).index(UNDERSIDE)
+    sizes: dict[str, Any] = {
+        "num_parts": len(views.part_names),
+        "num_keypoints": len(views.keypoint_names),
+        "hidden_part": views.part_names.index(UNDERSIDE),
+    }
     if row.views != "renders":
         return NetworkConfig(**sizes)
     cameras = data.pool_cameras(settings.views)
@@ -190,14 +193,13 @@ def measure(row: Row, seed: int, settings: Settings, sources: Sources, model: In
     return figures | _scores(judge.network_method(model, similarity), unseen)
 
 
-def camera_table_errors(table: CameraTable, learnt: MultiView, known: ViewCodeSet) -> dict[str, float]:
-    """Median errors of the table against the pose network, degrees, over the codes that there are images of."""
-    codes = known.codes
+def camera_table_errors(table: CameraTable, learnt: MultiView, codes: ViewCodeSet) -> dict[str, float]:
+    """Median errors, degrees, of the table against the codes by the pose network, where there are images of them."""
     rows = sorted(set(learnt.codes.tolist()))
     elevations = table.parameters_of(torch.tensor(rows))[:, 1].detach().numpy()
     return {
-        "camera_table_error": judge.table_error(table, rows, [codes[row].azimuth for row in rows]),
-        "camera_table_elevation": float(np.median(np.abs(elevations - [codes[row].elevation for row in rows]))),
+        "camera_table_error": judge.table_error(table, rows, [codes.codes[row].azimuth for row in rows]),
+        "camera_table_elevation": float(np.median(np.abs(elevations - [codes.codes[row].elevation for row in rows]))),
     }
 
 

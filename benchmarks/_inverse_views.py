@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from benchmarks._inverse_data import SIZE
 from ganfoundry.errors import InputError
 from ganfoundry.shape.multiview import MultiView
 from ganfoundry.shape.multiview_loading import load_multiview
 from ganfoundry.views.codes import ViewCodeSet
-
-SIZE = 64  # views of larger generators are halved
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Sources:
 
 
 def generated(sources: Sources, *, everything: bool = False) -> MultiView:
-    """The labelled multi-view set; `everything`: what the filter dropped, too."""
+    """The labelled multi-view set, larger views halved; `everything`: what the filter dropped, too."""
     data = load_multiview(
         sources.views, sources.filtered, sources.codes(), sources.labels, everything=everything, size=SIZE
     )

@@ -231,7 +231,7 @@ def uncertainty_figures(row: Row, seed: int, settings: Settings) -> dict[str, fl
     Bad are the worst tenth by the share of wrong object pixels, as many as the filter drops ("auroc"), or the worse
     half ("auroc_median").
     """
-    gan, found = data.generator(row.gan), data.interpreter(row.set_key(seed))
+    gan, found = data.generator(), data.interpreter(row.set_key(seed))
     judge = factory.Judge.load(factory.labels(gan))
     images, said = label_unseen(found, gan, min(UNCERTAIN_IMAGES, settings.images))
     truth, trusted = judge.trusted(images)

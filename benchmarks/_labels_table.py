@@ -38,8 +38,8 @@ proposed by a network that was trained on other renders, and looked at. Transfer
 backbone and trains it at a tenth (self-trained: three tenths) of the rate. The curve over labels and the row of 1,000
 images have the same number of images.
 32 labels: the 16 and 16 more samples labelled by the network that proposed the others.
-That network labels all samples of one row: what is missing there to 1,600 renders, the generator's images lack; what
-is missing to it in ours, the interpreter costs.
+That network labels all samples of two rows: what is missing there to 1,600 renders, the generator's images lack; what
+is missing to it in ours, the interpreter costs. Samples of cars-128 and their labels are halved to 64 px.
 
 AUROC: chance that an unseen sample of the generator with a bad label scores as more uncertain than one with a good
 label; bad is the worst tenth by the share of wrong object pixels (as many as the filter drops), or the worse half.

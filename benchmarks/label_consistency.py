@@ -33,8 +33,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks._inverse_data import LEVEL, SCHEMA, WORLD_OF_CARS
-from benchmarks._inverse_views import SIZE, Sources
+from benchmarks._inverse_data import LEVEL, SCHEMA, SIZE, WORLD_OF_CARS
+from benchmarks._inverse_views import Sources
 from ganfoundry import weights
 from ganfoundry.data.seeds import EVALUATION, sample_integer, sample_rng
 from ganfoundry.errors import InputError

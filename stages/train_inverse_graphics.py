@@ -135,6 +135,7 @@ def run(
     save_model(out.path, trainer, _palette(labels, len(learnt.part_names)), {"figures": figures | counts, **provenance})
     for name, value in (figures | counts).items():
         out.figure(name, value)
+    out.figure("hidden_share", round(float(trainer.network.hidden.float().mean()), 3))
     out.figure("minutes", round(trainer.seconds / 60, 1))
     _report(out)
     (track / CHECKPOINT).unlink()
@@ -329,7 +330,7 @@ command = stage_command(
     "train-inverse-graphics",
     Config,
     run,
-    version=2,
+    version=3,
     depends=shipped_annotators,
     example="python cli.py train-inverse-graphics --run demo --processes 2",
 )

@@ -76,13 +76,18 @@ def painted_from(shown: Tensor, points: Tensor) -> Tensor:
     -------
     Tensor, int64 (H, W), row * W + column; each its own if none is shown
     """
-    own = torch.arange(shown.numel()).view(shown.shape)
+    own = own_numbers(shown)
     known = shown.flatten().nonzero()[:, 0].numpy()
     if not len(known):
         return own
     places = points.detach().reshape(-1, 3).numpy()
     nearest = torch.from_numpy(known[cKDTree(places[known]).query(places)[1]]).view(shown.shape)
     return torch.where(shown, own, nearest)
+
+
+def own_numbers(texels: Tensor) -> Tensor:
+    """Number of each texel, int64 (H, W): row * W + column."""
+    return torch.arange(texels.numel(), device=texels.device).view(texels.shape)
 
 
 def paint_hidden(colours: Tensor, parts: Tensor, source: Tensor, part: int | None) -> tuple[Tensor, Tensor]:
@@ -103,7 +108,7 @@ def paint_hidden(colours: Tensor, parts: Tensor, source: Tensor, part: int | Non
     -------
     colours, parts
     """
-    hidden = source != torch.arange(source.numel(), device=source.device).view(source.shape)
+    hidden = source != own_numbers(source)
     borrowed = [values.flatten(2)[:, :, source.flatten()].view_as(values) for values in (colours, parts)]
     if part is None:
         return borrowed[0], borrowed[1]

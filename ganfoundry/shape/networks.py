@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ganfoundry.render.cameras import Cameras
 from ganfoundry.render.renderer import render
 from ganfoundry.render.topology import Topology
-from ganfoundry.shape.hidden import paint_hidden, painted_from
+from ganfoundry.shape.hidden import own_numbers, paint_hidden, painted_from
 from ganfoundry.shape.regularisers import mirrored
 from ganfoundry.shape.smoothing import smoothing_matrix
 from ganfoundry.shape.template import sphere_template
@@ -170,8 +170,7 @@ class InverseGraphicsNetwork(nn.Module):
         self.topology = Topology.of(torch.from_numpy(template.faces), len(vertices))
         self.texels: TexelMap = texel_map(config.level, *config.texture)
         # The texel whose paint each takes; its own until training has ended, see `hide`.
-        height, width = config.texture
-        self.register_buffer("paint_source", torch.arange(height * width).view(height, width))
+        self.register_buffer("paint_source", own_numbers(torch.empty(config.texture)))
         w = config.width
         self.encoder = nn.Sequential(
             nn.Conv2d(3, w, 5, 2, 2),
@@ -273,11 +272,10 @@ class InverseGraphicsNetwork(nn.Module):
     @property
     def hidden(self) -> Tensor:
         """Which texels no view of the training shows, bool (H, W)."""
-        own = torch.arange(self.paint_source.numel(), device=self.paint_source.device)
-        return self.paint_source != own.view(self.paint_source.shape)
+        return self.paint_source != own_numbers(self.paint_source)
 
     def hide(self, shown: Tensor) -> None:
-        """Say which texels (H, W) are shown; from now on the others are painted as `hidden_part` says."""
+        """Say which texels are shown, bool (H, W); from now on the others are painted as `hidden_part` says."""
         points = self.texels.points(self.start[None], self.faces)[0]
         self.paint_source.copy_(painted_from(shown, points))
 
