@@ -130,7 +130,7 @@ def test_wheels_are_not_looked_for_in_hidden_places(tmp_path: Path) -> None:
     (plain,) = assets_of(model, model.read(images))
     model.network.config = replace(model.network.config, hidden_part=WHEEL)
     rows = torch.arange(model.network.paint_source.shape[0])
-    model.network.hide((rows < 0.8 * len(rows))[:, None].expand_as(model.network.paint_source))
+    model.network.hide((rows < 0.7 * len(rows))[:, None].expand_as(model.network.paint_source))
     (found,) = assets_of(model, model.read(images))
     assert plain.rig is not None
     assert found.rig is not None
