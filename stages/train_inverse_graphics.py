@@ -252,7 +252,8 @@ def _hidden_part(name: str, part_names: Sequence[str]) -> int | None:
         return None
     if name not in part_names[1:]:
         known = ", ".join(part_names[1:])
-        raise UserError(f"there is no part {name!r}; --hidden-part is one of {known}")
+        hint = "" if len(part_names) > 2 else "; more parts come with the labels of label-views"
+        raise UserError(f"there is no part {name!r}; --hidden-part is one of {known}{hint}")
     return list(part_names).index(name)
 
 
